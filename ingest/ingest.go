@@ -1,0 +1,93 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"penstock/schemas"
+)
+
+// Config bounds an Ingest. All fields are required; defaults are the caller's.
+type Config struct {
+	// Slots is the number of concurrent Put calls per lane. 1 keeps a shard's events in the order of their lane.
+	Slots int
+	// Large is how many requests over schemas.MaxInlineBody bytes are worked on at once, from their validation to their
+	// bodies' being durable. The others wait in their order: so in a rush the first are answered in time, where all at
+	// once would all come too late.
+	Large int
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Ingest accepts submissions. Its methods are safe for concurrent use.
+type Ingest struct {
+	cfg      Config
+	bodies   Bodies
+	claims   Claims
+	ledger   Ledger
+	budget   *Budget
+	router   *router
+	keys     *keys
+	aside    chan struct{} // slots for calls of claims and ledger
+	large    chan struct{} // slots for large requests
+	gate     *gate
+	counters *counters
+	ctx      context.Context // of everything that may outlive a request
+	abort    context.CancelFunc
+}
+
+// New starts the lanes, one for each shard that is open now. ctx is for that listing. claims and ledger serve
+// Idempotency-Key.
+func New(
+	ctx context.Context, cfg Config, stream Stream, bodies Bodies, claims Claims, ledger Ledger, budget *Budget,
+) (*Ingest, error) {
+	if cfg.Slots < 1 {
+		return nil, fmt.Errorf("ingest: Slots is %d, at least 1 is needed", cfg.Slots)
+	}
+	if cfg.Large < 1 {
+		return nil, fmt.Errorf("ingest: Large is %d, at least 1 is needed", cfg.Large)
+	}
+	if cfg.Now == nil {
+		return nil, errors.New("ingest: Now is missing")
+	}
+	shards, err := stream.Shards(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ingest: listing the stream's shards: %w", err)
+	}
+	in := &Ingest{
+		cfg: cfg, bodies: bodies, claims: claims, ledger: ledger, budget: budget,
+		keys: newKeys(), aside: make(chan struct{}, maxAside), large: make(chan struct{}, cfg.Large), gate: newGate(), counters: newCounters(),
+	}
+	in.ctx, in.abort = context.WithCancel(context.WithoutCancel(ctx))
+	in.router, err = newRouter(shards, func(s Shard) *lane {
+		return &lane{
+			shard: s, stream: stream, budget: budget, counters: in.counters, gate: in.gate, ctx: in.ctx,
+			overhead: schemas.AggregatedSize(recordKey, s.First, nil), free: cfg.Slots,
+		}
+	})
+	if err != nil {
+		in.abort()
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	return in, nil
+}
+
+// Drain refuses new submissions and returns when the last flight has landed, or ctx ends. In that case it gives up on
+// what is still under way: nothing is sent any more, and calls to the ports are cancelled.
+func (in *Ingest) Drain(ctx context.Context) error {
+	defer in.abort()
+	empty := in.gate.shut()
+	select {
+	case <-empty:
+		return nil
+	case <-ctx.Done():
+	}
+	select {
+	case <-empty:
+		return nil
+	default:
+		return fmt.Errorf("draining, with %d requests and flights under way: %w", in.gate.count(), context.Cause(ctx))
+	}
+}
