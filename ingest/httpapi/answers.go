@@ -1,0 +1,64 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+
+	"penstock/ingest"
+	"penstock/schemas"
+)
+
+const (
+	// itemBytes bounds what an item of a batch takes up beside its bytes: submission, result and fate.
+	itemBytes = 1 << 10
+	// itemAnswer bounds an item in the answer to a batch; the longest are problems.
+	itemAnswer = 768
+	// eventAnswer is what reading an inline event takes up: as it is stored, and unpacked or in its envelope.
+	eventAnswer = 2 * (schemas.MaxInlineBody + schemas.MaxAttributes)
+	// largestAnswer is the most that one request takes of Config.AnswerBytes.
+	largestAnswer = max(eventAnswer, schemas.MaxBatchItems*itemAnswer)
+	// smallAnswer is a size that every connection may hold without being counted.
+	smallAnswer = 16 << 10
+)
+
+// answerRoom takes n bytes for an answer that is yet to be made: a client that does not read keeps it in memory until the
+// write times out, and there may be as many of those as connections.
+func (s *Server) answerRoom(n int64) (*ingest.Hold, error) {
+	hold := s.answers.Hold()
+	err := hold.Grow(ended, n)
+	if errors.Is(err, ingest.ErrOverloaded) {
+		ctx, cancel := context.WithTimeout(s.base, s.cfg.RoomWait)
+		defer cancel()
+		err = hold.Grow(ctx, n)
+	}
+	if err != nil {
+		hold.Release()
+		return nil, refuse(overloaded, "Too many answers wait for their clients to read them. Nothing was stored; try again "+
+			"shortly.")
+	}
+	return hold, nil
+}
+
+// setBody answers with body, and gives back the hold of taken bytes once it is written. A small one gives it back at once.
+func setBody(x *exchange, body []byte, hold *ingest.Hold, taken int64) {
+	if len(body) <= smallAnswer {
+		hold.Release()
+		x.ctx.Response.SetBodyRaw(body)
+		return
+	}
+	hold.Shrink(max(0, taken-int64(len(body))))
+	x.ctx.Response.SetBodyStream(&heldBody{Reader: bytes.NewReader(body), release: sync.OnceFunc(hold.Release)}, len(body))
+}
+
+// heldBody is a body in memory; fasthttp closes it when it is written or can't be.
+type heldBody struct {
+	*bytes.Reader
+	release func()
+}
+
+func (b *heldBody) Close() error {
+	b.release()
+	return nil
+}

@@ -1,0 +1,303 @@
+package httpapi
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A client that sends slowly is dropped, and what its body held is given back.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(c *Config, _ *Deps) {
+		c.HeaderTimeout, c.IdleTimeout, c.BodyGrace, c.MinBodyRate = 150*time.Millisecond, 150*time.Millisecond, 150*time.Millisecond, 1<<20
+	})
+	for name, c := range map[string]struct {
+		sent   string
+		status string
+	}{
+		"request":     {"POST /v1/ev", "408"},
+		"header":      {"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Le", "408"},
+		"no body":     {"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", "408"},
+		"body":        {"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n" + strings.Repeat("1", 1000), "408"},
+		"chunk":       {"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}", "408"},
+		"chunk size":  {"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", "408"},
+		"last chunk":  {"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n", "408"},
+		"expectation": {"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n", "408"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := f.dial()
+			if _, err := io.WriteString(conn, c.sent); err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := strings.TrimPrefix(string(got), "HTTP/1.1 100 Continue\r\n\r\n")
+			if !strings.HasPrefix(text, "HTTP/1.1 "+c.status+" ") || strings.Count(text, "HTTP/1.1") != 1 {
+				t.Errorf("%.300s", got)
+			}
+		})
+	}
+	t.Run("trickle", func(t *testing.T) {
+		t.Parallel()
+		conn := f.dial()
+		if _, err := io.WriteString(conn, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		ticks := time.NewTicker(10 * time.Millisecond)
+		defer ticks.Stop()
+		for range ticks.C { // each byte comes in time; all of them together don't
+			if _, err := io.WriteString(conn, "1"); err != nil {
+				return // it was dropped
+			}
+		}
+	})
+	t.Cleanup(func() {
+		eventually(t, "all is given back", func() bool {
+			open, _ := f.server.Connections()
+			return open == 0 && f.budget.Used() == 0
+		})
+	})
+}
+
+// A client that does not read its answer is dropped too.
+func TestClientThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(c *Config, _ *Deps) { c.WriteTimeout = 100 * time.Millisecond })
+	id := f.store(of(`"` + strings.Repeat("x", 10_000_000) + `"`))
+	conn := f.dial()
+	if err := conn.SetReadBuffer(4096); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		if _, err := fmt.Fprintf(conn, "GET /v1/events/%s HTTP/1.1\r\nHost: localhost\r\n\r\n", id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.client.CloseIdleConnections()
+	eventually(t, "the connection is dropped and the body closed", func() bool {
+		f.bodies.mu.Lock()
+		defer f.bodies.mu.Unlock()
+		open, _ := f.server.Connections()
+		return open == 0 && f.bodies.closed > 0
+	})
+}
+
+// Answers that clients don't read are bounded all together: beyond that there is a 503, and they go with their clients.
+func TestAnswersThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(c *Config, _ *Deps) { c.AnswerBytes, c.RoomWait = largestAnswer, 10*time.Millisecond })
+	id := f.store(of(`"` + strings.Repeat("x", 900_000) + `"`))
+	var conns []*net.TCPConn
+	for range 10 {
+		conn := f.dial()
+		conns = append(conns, conn)
+		if err := conn.SetReadBuffer(4096); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprint(conn, strings.Repeat("GET /v1/events/"+id+" HTTP/1.1\r\nHost: localhost\r\n\r\n", 8)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "an answer is refused", func() bool { return f.do("GET", "/v1/events/"+id, nil).status == 503 })
+	f.do("GET", "/v1/events/"+id, nil).problem(t, 503, "overloaded")
+	f.post(`1`).must(t, 202)
+	for _, conn := range conns {
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	eventually(t, "there is room again", func() bool { return f.do("GET", "/v1/events/"+id, nil).status == 200 })
+	eventually(t, "everything is given back", func() bool { return f.server.answers.Used() == 0 })
+}
+
+func TestTooManyConnections(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(c *Config, _ *Deps) { c.MaxConnections = 2 })
+	one, two := f.dial(), f.dial()
+	eventually(t, "two connections are open", func() bool { open, _ := f.server.Connections(); return open == 2 })
+	a, err := readRaw(bufio.NewReader(f.dial()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.problem(t, 503, "overloaded"); a.header.Get("Retry-After") == "" || !a.closes {
+		t.Errorf("%v", a)
+	}
+	if _, refused := f.server.Connections(); refused != 1 {
+		t.Errorf("%d connections were refused", refused)
+	}
+	for _, c := range []net.Conn{one, two} {
+		if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(c); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 200") {
+			t.Errorf("%v %s", err, got)
+		}
+	}
+	eventually(t, "there is room again", func() bool { open, _ := f.server.Connections(); return open == 0 })
+	f.post(`{}`).id(t)
+}
+
+// The ack comes within its deadline, or an honest answer does (invariant 4).
+func TestDeadline(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(c *Config, _ *Deps) { c.AckDeadline = 50 * time.Millisecond })
+	gate := make(chan struct{})
+	f.stream.set(func(s *stream) { s.gate = gate })
+	a := f.post(`{}`)
+	a.problem(t, 503, "outcome-unknown")
+	close(gate)
+}
+
+// A panic is a 500 without its reason, and the connection is not used again.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(_ *Config, d *Deps) { d.Lake = panicking{} })
+	a := f.do("GET", "/v1/lake", nil)
+	p := a.problem(t, 500, "internal-error")
+	if strings.Contains(string(a.body), "secret") || p.Instance == "" {
+		t.Errorf("%s", a.body)
+	}
+	answers := f.exchangeRaw("GET /v1/lake HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if len(answers) != 1 || !answers[0].closes {
+		t.Errorf("%v", answers)
+	}
+	f.post(`{}`).id(t)
+}
+
+type panicking struct{}
+
+func (panicking) Status(context.Context) (LakeStatus, error) { panic("secret") }
+
+// Shutdown answers what is under way, refuses what is new, and does not wait for idle connections.
+func TestShutdown(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	idle, fresh := f.dial(), f.dial()
+	if _, err := io.WriteString(idle, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readRaw(bufio.NewReader(idle)); err != nil {
+		t.Fatal(err)
+	}
+	gate := make(chan struct{})
+	f.stream.set(func(s *stream) { s.gate = gate })
+	answered := make(chan answer, 1)
+	go func() { answered <- f.post(`{}`) }()
+	eventually(t, "the request is under way", func() bool { return f.budget.Used() > 0 })
+	done := make(chan error, 1)
+	begun := time.Now()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		done <- f.server.Shutdown(ctx)
+	}()
+	eventually(t, "it does not listen any more", func() bool {
+		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", f.addr)
+		if err == nil {
+			_ = c.Close() // of no use
+		}
+		return err != nil
+	})
+	close(gate)
+	a := <-answered
+	a.id(t)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took > 4*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	for _, c := range []net.Conn{idle, fresh} {
+		if n, err := c.Read(make([]byte, 1)); err == nil {
+			t.Errorf("an idle connection is still open and read %d bytes", n)
+		}
+	}
+}
+
+// When its time is over Shutdown closes what is left, and nothing is held any more.
+func TestShutdownAborts(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	slow := f.dial()
+	if _, err := io.WriteString(slow, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the request is under way", func() bool { return f.budget.Used() > 0 })
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if err := f.server.Shutdown(ctx); err == nil {
+		t.Error("it says that nothing was under way")
+	}
+	if f.budget.Used() != 0 {
+		t.Error("the aborted request still holds its share")
+	}
+}
+
+func TestAdmin(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(c *Config, _ *Deps) { c.MetricsOnMain = false })
+	f.do("GET", "/metrics", nil).must(t, 404)
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- f.server.ServeAdmin(ln) }()
+	main := f.url
+	f.url = "http://" + ln.Addr().String()
+	if a := f.do("GET", "/metrics", nil).must(t, 200); !strings.Contains(string(a.body), "penstock_up") {
+		t.Errorf("%s", a.body)
+	}
+	f.do("GET", "/healthz", nil).must(t, 200)
+	f.do("GET", "/readyz", nil).must(t, 200)
+	for _, path := range []string{"/v1/events", "/"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.url+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := f.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := res.Body.Close(); err != nil || res.StatusCode != 404 {
+			t.Errorf("%s: %v %d", path, err, res.StatusCode)
+		}
+	}
+	f.url = main
+	f.client.CloseIdleConnections()
+	if err := f.server.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNewValidates(t *testing.T) {
+	t.Parallel()
+	if _, err := New(Defaults(), Deps{}); err == nil || !strings.Contains(err.Error(), "required") {
+		t.Errorf("%v", err)
+	}
+	for name, change := range map[string]func(*Config){
+		"MaxConnections": func(c *Config) { c.MaxConnections = 0 },
+		"AckDeadline":    func(c *Config) { c.AckDeadline = 3 * time.Second },
+		"MinBodyRate":    func(c *Config) { c.MinBodyRate = 0 },
+		"Now":            func(c *Config) { c.Now = nil },
+	} {
+		cfg := Defaults()
+		change(&cfg)
+		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

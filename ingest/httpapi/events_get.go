@@ -1,0 +1,172 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"penstock/consumer"
+	"penstock/ingest"
+	"penstock/schemas"
+)
+
+// futureTolerance is how far an id's time may be ahead of our clock before the id can't be one of ours.
+const futureTolerance = time.Minute
+
+// lookupTimeout bounds the reads behind a GET, but not the streaming of a body.
+const lookupTimeout = 10 * time.Second
+
+// getEvent answers with the posted bytes, or with the event as structured CloudEvents JSON when the client asks for it.
+func (s *Server) getEvent(x *exchange) error {
+	id := x.param("id")
+	made, err := schemas.IDTime(id)
+	if err != nil {
+		return refuse(invalidParameter, "This is "+err.Error()+".")
+	}
+	ctx, cancel := context.WithTimeout(s.base, lookupTimeout)
+	defer cancel()
+	hold, err := s.answerRoom(eventAnswer)
+	if err != nil {
+		return err
+	}
+	event, err := s.find(ctx, id, made)
+	if err != nil || event.DataRef != "" {
+		hold.Release()
+	}
+	if err != nil {
+		return err
+	}
+	x.ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
+	// The body is a stranger's: should a browser show it, it may do nothing.
+	x.ctx.Response.Header.Set("Content-Security-Policy", "default-src 'none'; sandbox")
+	x.ctx.Response.Header.Set("Vary", "Accept")
+	if accepts(x.header("Accept"), mediaEvent) {
+		return s.writeEnvelope(x, &event, hold)
+	}
+	for _, a := range binaryAttributes(&event) {
+		x.ctx.Response.Header.Set("ce-"+a.name, encodeHeader(a.value))
+	}
+	x.ctx.Response.Header.SetContentType(event.ContentType)
+	if event.DataRef == "" {
+		setBody(x, event.Data, hold, eventAnswer)
+		return nil
+	}
+	body, err := s.openBody(x, &event)
+	if err != nil {
+		return err
+	}
+	x.ctx.Response.SetBodyStream(body, int(event.Size))
+	return nil
+}
+
+// find looks the event up. When it is not there the index's watermark decides between "not yet" and "never": only what
+// is behind it with a margin is proven absent, and the index is asked again after the watermark was read, since the
+// event may have landed in between.
+func (s *Server) find(ctx context.Context, id string, made time.Time) (schemas.Event, error) {
+	event, err := s.deps.Index.Get(ctx, id)
+	if !errors.Is(err, consumer.ErrNotFound) {
+		return event, err
+	}
+	if made.After(s.cfg.Now().Add(futureTolerance)) {
+		return event, refuse(eventUnknown, "The id's time is in the future; it was not made here.")
+	}
+	// An id holds its second only, so the event may have been received until the second's end.
+	settled := made.Add(time.Second + s.cfg.SettleMargin)
+	watermark, err := s.deps.Watermarks.Index(ctx)
+	if err != nil || !watermark.After(settled) {
+		return event, refuse(eventPending, "The index has not come so far yet. If the id came from an ack the event is "+
+			"durable and will appear; ask again.")
+	}
+	event, err = s.deps.Index.Get(ctx, id)
+	if errors.Is(err, consumer.ErrNotFound) {
+		return event, refuse(eventUnknown, "No event has this id: the index has passed its time.")
+	}
+	return event, err
+}
+
+// openBody opens a body in object storage for streaming; fasthttp closes it. A HEAD reads nothing.
+func (s *Server) openBody(x *exchange, e *schemas.Event) (io.Reader, error) {
+	if methodIsHead(&x.ctx.Request.Header) {
+		return bytes.NewReader(nil), nil
+	}
+	body, err := s.deps.Bodies.Open(s.base, e.DataRef)
+	if err != nil {
+		// Not "not found" to the client: the event is there, and its body must be.
+		return nil, fmt.Errorf("open the body of event %s: %v", e.ID, err) //nolint:errorlint // see above
+	}
+	return body, nil
+}
+
+// writeEnvelope answers with the event as it is on the stream; a body from object storage takes the place of dataref. hold
+// is for an inline one.
+func (s *Server) writeEnvelope(x *exchange, e *schemas.Event, hold *ingest.Hold) error {
+	x.ctx.Response.Header.SetContentType(mediaEvent)
+	if e.DataRef == "" {
+		setBody(x, schemas.AppendEvent(nil, e), hold, eventAnswer)
+		return nil
+	}
+	inline := *e
+	inline.DataRef, inline.Data = "", []byte("0")
+	head, ok := bytes.CutSuffix(schemas.AppendEvent(nil, &inline), []byte("0}")) // data is the last member
+	if !ok {
+		return fmt.Errorf("event %s does not end with its data", e.ID)
+	}
+	body, err := s.openBody(x, e)
+	if err != nil {
+		return err
+	}
+	size := len(head) + int(e.Size) + len("}")
+	stream := io.MultiReader(bytes.NewReader(head), body, strings.NewReader("}"))
+	x.ctx.Response.SetBodyStream(&closing{Reader: stream, inner: body}, size)
+	return nil
+}
+
+// closing is a reader that closes the one inside of it, if that can be closed.
+type closing struct {
+	io.Reader
+	inner io.Reader
+}
+
+func (c *closing) Close() error {
+	if closer, ok := c.inner.(io.Closer); ok {
+		return closer.Close()
+	}
+	return nil
+}
+
+type attribute struct{ name, value string }
+
+// binaryAttributes are the ce-* headers of an event; the Content-Type stands for datacontenttype.
+func binaryAttributes(e *schemas.Event) []attribute {
+	list := []attribute{
+		{"specversion", "1.0"},
+		{"id", e.ID},
+		{"source", e.Source},
+		{"type", e.Type},
+		{"time", e.Time.Format(time.RFC3339Nano)},
+		{"receivedtime", formatTime(e.ReceivedTime)},
+		{"size", strconv.FormatInt(e.Size, 10)},
+		{"sha256", hex.EncodeToString(e.SHA256[:])},
+	}
+	for _, optional := range []attribute{
+		{"subject", e.Subject}, {"dataschema", e.DataSchema}, {"partitionkey", e.PartitionKey}, {"dataref", e.DataRef},
+		{"originid", e.OriginID}, {"tenant", e.Tenant},
+	} {
+		if optional.value != "" {
+			list = append(list, optional)
+		}
+	}
+	if e.Redelivered {
+		list = append(list, attribute{"redelivered", "true"})
+	}
+	for name, value := range e.Extensions {
+		list = append(list, attribute{name, value})
+	}
+	return list
+}

@@ -1,0 +1,311 @@
+package httpapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"penstock/consumer"
+	"penstock/consumer/query"
+	"penstock/ingest"
+	"penstock/schemas"
+)
+
+// stream is an ingest.Stream, and the index of what is on it. Hooks change what it does.
+type stream struct {
+	mu     sync.Mutex
+	events map[string]schemas.Event
+	fail   error         // of every record, when set
+	gate   chan struct{} // when set a Put waits until it is closed, or its context ends
+	hide   bool          // the index sees nothing
+	asOf   time.Time     // the watermark
+	broken error         // of the watermark
+}
+
+func newStream() *stream { return &stream{events: make(map[string]schemas.Event)} }
+
+func (f *stream) set(change func(*stream)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f)
+}
+
+func (f *stream) Shards(context.Context) ([]ingest.Shard, error) {
+	middle := schemas.MaxHashKey
+	middle[0] = 127
+	return []ingest.Shard{{ID: "a", Last: middle}, {ID: "b", First: schemas.HashKey{128}, Last: schemas.MaxHashKey}}, nil
+}
+
+func (f *stream) Put(ctx context.Context, records []ingest.Record) []error {
+	f.mu.Lock()
+	gate, fail := f.gate, f.fail
+	f.mu.Unlock()
+	outcomes := make([]error, len(records))
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			fail = ingest.ErrAmbiguous
+		}
+	}
+	for i, r := range records {
+		if outcomes[i] = fail; fail != nil {
+			continue
+		}
+		datas, err := schemas.Deaggregate(r.Data)
+		if err != nil {
+			outcomes[i] = err
+			continue
+		}
+		for _, data := range datas {
+			e, err := schemas.DecodeEvent(bytes.Clone(data))
+			if err != nil {
+				outcomes[i] = err
+				break
+			}
+			f.set(func(f *stream) { f.events[e.ID] = e })
+		}
+	}
+	return outcomes
+}
+
+func (f *stream) Get(_ context.Context, id string) (schemas.Event, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	e, ok := f.events[id]
+	if !ok || f.hide {
+		return e, consumer.ErrNotFound
+	}
+	return e, nil
+}
+
+func (f *stream) Index(context.Context) (time.Time, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asOf, f.broken
+}
+
+func (f *stream) Stored(_ context.Context, ids []string) ([]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	found := make([]bool, len(ids))
+	for i, id := range ids {
+		_, found[i] = f.events[id]
+	}
+	return found, nil
+}
+
+func (f *stream) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.events)
+}
+
+// objects is object storage.
+type objects struct {
+	mu     sync.Mutex
+	bodies map[string][]byte
+	closed int
+	fail   error
+}
+
+func newObjects() *objects { return &objects{bodies: make(map[string][]byte)} }
+
+func (o *objects) Put(_ context.Context, id string, _ time.Time, body []byte) (string, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	ref := "s3://bodies/" + id
+	o.bodies[ref] = bytes.Clone(body)
+	return ref, o.fail
+}
+
+func (o *objects) Open(_ context.Context, ref string) (io.ReadCloser, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	body, ok := o.bodies[ref]
+	if !ok {
+		return nil, consumer.ErrNotFound
+	}
+	return &object{Reader: bytes.NewReader(body), owner: o}, nil
+}
+
+type object struct {
+	*bytes.Reader
+	owner *objects
+}
+
+func (o *object) Close() error {
+	o.owner.mu.Lock()
+	defer o.owner.mu.Unlock()
+	o.owner.closed++
+	return nil
+}
+
+// claims are the idempotency keys.
+type claims struct {
+	mu     sync.Mutex
+	claims map[string]ingest.Claim
+}
+
+func (c *claims) Claim(_ context.Context, key string, claim ingest.Claim) (ingest.Claim, bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if there, ok := c.claims[key]; ok {
+		return there, false, nil
+	}
+	c.claims[key] = claim
+	return claim, true, nil
+}
+
+func (c *claims) Finish(_ context.Context, key string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	claim := c.claims[key]
+	claim.Done = true
+	c.claims[key] = claim
+	return nil
+}
+
+// queries is the query service.
+type queries struct {
+	mu         sync.Mutex
+	executions []query.Execution
+	busy       bool
+}
+
+const fakeCSV = "\"n\"\n\"1\"\n"
+
+func (q *queries) Start(_ context.Context, sql string, parameters []string) (query.Execution, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !strings.HasPrefix(sql, "SELECT") {
+		return query.Execution{}, fmt.Errorf("%w: only SELECT", query.ErrStatement)
+	}
+	if q.busy {
+		return query.Execution{}, query.ErrBusy
+	}
+	now := time.Now()
+	e := query.Execution{ID: fmt.Sprintf("q%d", len(q.executions)), SQL: sql + strings.Join(parameters, ","), State: query.Running, Submitted: now, Started: now}
+	q.executions = append(q.executions, e)
+	return e, nil
+}
+
+func (q *queries) end(id string, state query.State) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range q.executions {
+		if e := &q.executions[i]; e.ID == id {
+			e.State, e.Ended = state, time.Now()
+			if state == query.Failed {
+				e.Error = "it did not work"
+			}
+			e.CompleteThrough = e.Started
+		}
+	}
+}
+
+func (q *queries) Get(id string) (query.Execution, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, e := range q.executions {
+		if e.ID == id {
+			return e, nil
+		}
+	}
+	return query.Execution{}, query.ErrNotFound
+}
+
+// Wait ends the execution, but for one that is stuck.
+func (q *queries) Wait(ctx context.Context, id string) (query.Execution, error) {
+	e, err := q.Get(id)
+	if err == nil && strings.HasPrefix(e.SQL, "SELECT stuck") {
+		<-ctx.Done()
+		return e, context.Cause(ctx)
+	}
+	q.end(id, query.Succeeded)
+	return q.Get(id)
+}
+
+func (q *queries) List() []query.Execution {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.executions)
+}
+
+func (q *queries) Open(id string) (io.ReadCloser, int64, error) {
+	e, err := q.Get(id)
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case !e.State.Finished():
+		return nil, 0, query.ErrNotReady
+	case e.State != query.Succeeded:
+		return nil, 0, query.ErrNoResult
+	}
+	return io.NopCloser(strings.NewReader(fakeCSV)), int64(len(fakeCSV)), nil
+}
+
+func (q *queries) Cancel(id string) (query.Execution, error) {
+	q.end(id, query.Cancelled)
+	return q.Get(id)
+}
+
+type lake struct{}
+
+func (lake) Status(context.Context) (LakeStatus, error) {
+	return LakeStatus{
+		Table: "penstock.events", SnapshotID: 1 << 62, Snapshots: 2, Committed: time.Now(), Rows: 3, DataFiles: 1, DataBytes: 99,
+		Shards: []LakeShard{{Shard: "a", Checkpoint: consumer.Checkpoint{Position: schemas.Position{Sequence: "12", Sub: 3}, AsOf: time.Now()}}},
+	}, nil
+}
+
+// letters are the dead letters of the sink "lake": three of them, in shard "a".
+type letters struct{}
+
+func letterAt(p schemas.Position) consumer.DeadLetter {
+	return consumer.DeadLetter{Sink: "lake", Shard: "a", Position: p, Arrived: time.Now(), Reason: "odd", Raw: []byte{0, 255}}
+}
+
+func (letters) List(_ context.Context, sink, _ string, after schemas.Position, limit int) (page []consumer.DeadLetter, err error) {
+	for i := range 3 {
+		if p := (schemas.Position{Sequence: "7", Sub: i}); sink == "lake" && len(page) < limit && p.Compare(after) > 0 {
+			page = append(page, letterAt(p))
+		}
+	}
+	return page, nil
+}
+
+func (letters) Get(_ context.Context, sink, shard string, p schemas.Position) (consumer.DeadLetter, error) {
+	if sink != "lake" || shard != "a" || p.Sequence != "7" {
+		return consumer.DeadLetter{}, consumer.ErrNotFound
+	}
+	return letterAt(p), nil
+}
+
+func (l letters) Requeue(ctx context.Context, sink, shard string, p schemas.Position) error {
+	switch p.Sub {
+	case 0:
+		return fmt.Errorf("append: %w", consumer.ErrNotFound) // its body is gone
+	case 1:
+		return fmt.Errorf("still odd: %w", schemas.ErrCorrupt)
+	}
+	_, err := l.Get(ctx, sink, shard, p)
+	return err
+}
+
+// logs sends the server's log to the test's.
+type logs struct{ t *testing.T }
+
+func (l logs) Write(p []byte) (int, error) {
+	l.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+func digest(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }

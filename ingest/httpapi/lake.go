@@ -1,0 +1,48 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+)
+
+// lakeState is the lake as the API shows it.
+type lakeState struct {
+	Table           string      `json:"table"`
+	SnapshotID      string      `json:"snapshotId"` // 64 bits, which a JSON number can't hold everywhere
+	Snapshots       int         `json:"snapshots"`
+	Committed       string      `json:"committed,omitempty"`
+	Rows            int64       `json:"rows"`
+	DataFiles       int64       `json:"dataFiles"`
+	DataBytes       int64       `json:"dataBytes"`
+	CompleteThrough string      `json:"completeThrough,omitempty"`
+	Shards          []lakeShard `json:"shards"`
+}
+
+type lakeShard struct {
+	Shard    string `json:"shard"`
+	Position string `json:"position"`
+	AsOf     string `json:"asOf,omitempty"`
+	End      bool   `json:"end"`
+}
+
+func (s *Server) getLake(x *exchange) error {
+	ctx, cancel := context.WithTimeout(s.base, lookupTimeout)
+	defer cancel()
+	status, err := s.deps.Lake.Status(ctx)
+	if err != nil {
+		return err
+	}
+	state := lakeState{
+		Table: status.Table, SnapshotID: strconv.FormatInt(status.SnapshotID, 10), Snapshots: status.Snapshots,
+		Committed: optionalTime(status.Committed), Rows: status.Rows, DataFiles: status.DataFiles, DataBytes: status.DataBytes,
+		CompleteThrough: optionalTime(status.CompleteThrough), Shards: make([]lakeShard, len(status.Shards)),
+	}
+	for i, shard := range status.Shards {
+		state.Shards[i] = lakeShard{
+			Shard: shard.Shard, Position: shard.Position.String(), AsOf: optionalTime(shard.AsOf), End: shard.End,
+		}
+	}
+	writeJSON(x.ctx, http.StatusOK, mediaJSON, state)
+	return nil
+}

@@ -1,0 +1,169 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// listener hands out connections that it keeps track of: their number is bounded, each Write has a deadline of its own,
+// and Shutdown can end what is left.
+type listener struct {
+	net.Listener
+	cfg      Config
+	refusal  []byte
+	rejected atomic.Uint64
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	gone  chan struct{} // closed and replaced whenever a connection ends
+}
+
+func newListener(ln net.Listener, cfg Config) *listener {
+	return &listener{
+		Listener: ln, cfg: cfg, refusal: refusedConnection(), conns: make(map[*conn]struct{}), gone: make(chan struct{}),
+	}
+}
+
+// Accept refuses connections beyond Config.MaxConnections with a 503 of its own: behind them would be memory for
+// buffers that nobody has bounded. fasthttp's refusal is neither a problem document nor does it say when to retry.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c := l.admit(raw); c != nil {
+			return c, nil
+		}
+		l.rejected.Add(1)
+		// A new socket has room for these few bytes; the deadline is for the kernel that thinks otherwise.
+		err = raw.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		if err == nil {
+			_, err = raw.Write(l.refusal)
+		}
+		if closeErr := raw.Close(); err != nil || closeErr != nil {
+			continue // the client is gone already; there is nobody to tell
+		}
+	}
+}
+
+func (l *listener) admit(raw net.Conn) *conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.conns) >= l.cfg.MaxConnections {
+		return nil
+	}
+	c := &conn{Conn: raw, owner: l}
+	l.conns[c] = struct{}{}
+	return c
+}
+
+func (l *listener) forget(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.conns[c]; ok {
+		delete(l.conns, c)
+		close(l.gone)
+		l.gone = make(chan struct{})
+	}
+}
+
+// open is the number of connections.
+func (l *listener) open() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.conns)
+}
+
+// abort closes the connections that match at once, without lingering.
+func (l *listener) abort(match func(*conn) bool) {
+	l.mu.Lock()
+	var doomed []*conn
+	for c := range l.conns {
+		if match(c) {
+			doomed = append(doomed, c)
+		}
+	}
+	l.mu.Unlock()
+	for _, c := range doomed {
+		c.aborted.Store(true)
+		_ = c.Conn.Close() // whoever serves it sees the error and closes it again
+	}
+}
+
+// wait returns when no connection is left, or ctx ends. Only of use once nothing is accepted any more.
+func (l *listener) wait(ctx context.Context) error {
+	for {
+		l.mu.Lock()
+		left, gone := len(l.conns), l.gone
+		l.mu.Unlock()
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-gone:
+		case <-ctx.Done():
+			return fmt.Errorf("http: %d connections are still being served: %w", left, context.Cause(ctx))
+		}
+	}
+}
+
+// conn is one client connection.
+type conn struct {
+	net.Conn
+	owner *listener
+	// used: a byte has been read from it. ended: the client closed its side, or the connection broke, and the parser
+	// asked for more than had arrived. linger: the answer left before the end of the request. aborted: Shutdown ran out
+	// of patience.
+	used, ended, linger, aborted atomic.Bool
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.used.Load() {
+		c.used.Store(true)
+	}
+	if err != nil {
+		c.ended.Store(true)
+	}
+	return n, err
+}
+
+// Write gives every piece of an answer its own deadline: an absolute one would either cut long downloads off or let a
+// client that reads nothing stay for hours.
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.owner.cfg.WriteTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// Close closes the connection. After an early answer it first sends FIN and discards what the client is still sending,
+// within bounds: closing a socket with unread bytes makes the kernel send a reset, which may destroy the answer before
+// the client has read it. Nothing of what is discarded is ever parsed.
+func (c *conn) Close() error {
+	if c.linger.Swap(false) && !c.aborted.Load() {
+		c.discard()
+	}
+	err := c.Conn.Close()
+	c.owner.forget(c)
+	return err
+}
+
+func (c *conn) discard() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	deadline := time.Now().Add(c.owner.cfg.LingerTime)
+	if err := c.SetReadDeadline(deadline); err != nil {
+		return
+	}
+	// It ends by the client's FIN, the deadline or the limit; which of them is of no interest any more.
+	_, _ = io.Copy(io.Discard, io.LimitReader(c.Conn, c.owner.cfg.LingerBytes))
+}

@@ -1,0 +1,151 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"penstock/consumer"
+	"penstock/consumer/query"
+	"penstock/ingest"
+	"penstock/schemas"
+)
+
+// Acceptor makes documents durable.
+type Acceptor interface {
+	Accept(ctx context.Context, s ingest.Submission, idempotencyKey string) (ack ingest.Ack, replayed bool, err error)
+	AcceptBatch(ctx context.Context, items []ingest.Submission, refused []error, idempotencyKey string) (
+		results []ingest.Result, replayed bool, err error)
+}
+
+// Budget gives out shares of the bytes in flight.
+type Budget interface {
+	Hold() *ingest.Hold
+}
+
+// Index looks events up.
+type Index interface {
+	// Get returns the event by id, consumer.ErrNotFound when it is not there (yet).
+	Get(ctx context.Context, id string) (schemas.Event, error)
+}
+
+// Bodies reads bodies that are in object storage.
+type Bodies interface {
+	// Open streams the body at ref; consumer.ErrNotFound when there is none.
+	Open(ctx context.Context, ref string) (io.ReadCloser, error)
+}
+
+// Watermarks tells how far the index has come.
+type Watermarks interface {
+	// Index returns a time before which every event that arrived at the stream is in the index or its dead letters.
+	Index(ctx context.Context) (time.Time, error)
+}
+
+// Queries runs SQL.
+type Queries interface {
+	// Start checks the SQL and queues it: query.ErrStatement, query.ErrBusy, query.ErrClosed.
+	Start(ctx context.Context, sql string, parameters []string) (query.Execution, error)
+	// Get returns the present state; query.ErrNotFound.
+	Get(id string) (query.Execution, error)
+	// Wait returns once the execution has ended; when ctx ends first, with the present state and the context's cause.
+	Wait(ctx context.Context, id string) (query.Execution, error)
+	// List returns the executions that are remembered, the newest first.
+	List() []query.Execution
+	// Open streams the result and tells its size: query.ErrNotFound, query.ErrNotReady, query.ErrNoResult.
+	Open(id string) (io.ReadCloser, int64, error)
+	// Cancel asks an execution to stop and returns it as it stands; one that has ended stays as it is.
+	Cancel(id string) (query.Execution, error)
+}
+
+// Lake tells about the table that SQL reads.
+type Lake interface {
+	Status(ctx context.Context) (LakeStatus, error)
+}
+
+// LakeStatus is the state of the lake's table. Zero times are not known.
+type LakeStatus struct {
+	Table      string
+	SnapshotID int64 // 0 before the first commit
+	Snapshots  int
+	Committed  time.Time // of the current snapshot
+	Rows       int64
+	DataFiles  int64
+	DataBytes  int64
+	// CompleteThrough: every event received before it is in the table.
+	CompleteThrough time.Time
+	Shards          []LakeShard
+}
+
+// LakeShard is the lake's offset in a shard of the stream.
+type LakeShard struct {
+	Shard string
+	consumer.Checkpoint
+}
+
+// DeadLetters are the records that a sink could not take.
+type DeadLetters interface {
+	// List returns up to limit letters of a sink after the given (shard, position), in that order.
+	List(ctx context.Context, sink, afterShard string, after schemas.Position, limit int) ([]consumer.DeadLetter, error)
+	// Get returns one, or consumer.ErrNotFound.
+	Get(ctx context.Context, sink, shard string, p schemas.Position) (consumer.DeadLetter, error)
+}
+
+// Requeuer feeds a dead letter to its sink again.
+type Requeuer interface {
+	// Requeue returns once the sink durably holds the letter's events and the letter is gone. consumer.ErrNotFound: there
+	// is none; schemas.ErrCorrupt, consumer.ErrRefused: the sink can't take it, and it stays.
+	Requeue(ctx context.Context, sink, shard string, p schemas.Position) error
+}
+
+var (
+	_ Acceptor   = (*ingest.Ingest)(nil)
+	_ Budget     = (*ingest.Budget)(nil)
+	_ Watermarks = (*consumer.Watermarks)(nil)
+	_ Queries    = (*query.Service)(nil)
+	_ Requeuer   = (*consumer.Requeuer)(nil)
+)
+
+// Dependency is something that must work for the server to be ready.
+type Dependency struct {
+	Name string
+	// Ready proves it, by using it.
+	Ready func(ctx context.Context) error
+}
+
+// Deps are what a Server stands on. All are required, but Dependencies may be empty.
+type Deps struct {
+	Ingest      Acceptor
+	Budget      Budget
+	Index       Index
+	Bodies      Bodies
+	Watermarks  Watermarks
+	Queries     Queries
+	Lake        Lake
+	DeadLetters DeadLetters
+	Requeuer    Requeuer
+	// Dependencies are proven by /readyz.
+	Dependencies []Dependency
+	// Metrics answers /metrics.
+	Metrics http.Handler
+	// Observe is told of every answer: the route's pattern ("unmatched" and "unreadable" besides), method, status and
+	// the time from the end of the header to the beginning of the answer.
+	Observe func(route, method string, status int, elapsed time.Duration)
+	Logger  *slog.Logger
+}
+
+func (d *Deps) validate() error {
+	for name, missing := range map[string]bool{
+		"Ingest": d.Ingest == nil, "Budget": d.Budget == nil, "Index": d.Index == nil, "Bodies": d.Bodies == nil,
+		"Watermarks": d.Watermarks == nil, "Queries": d.Queries == nil, "Lake": d.Lake == nil,
+		"DeadLetters": d.DeadLetters == nil, "Requeuer": d.Requeuer == nil, "Metrics": d.Metrics == nil,
+		"Observe": d.Observe == nil, "Logger": d.Logger == nil,
+	} {
+		if missing {
+			return errors.New("http: Deps." + name + " is required")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,127 @@
+package httpapi
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"penstock/schemas"
+)
+
+const (
+	// readyTimeout bounds the proof of one dependency.
+	readyTimeout = 2 * time.Second
+	// readyFor is how long a proof is shown again, so that anonymous probes can't load the dependencies.
+	readyFor = 250 * time.Millisecond
+)
+
+// CheckResult is what became of the proof of one dependency.
+type CheckResult struct {
+	Name  string `json:"name"`
+	Ready bool   `json:"ready"`
+}
+
+// readiness remembers the last proof. Its zero value has none.
+type readiness struct {
+	mu     sync.Mutex
+	at     time.Time
+	checks []CheckResult
+}
+
+func (s *Server) getHealth(x *exchange) error {
+	writeJSON(x.ctx, http.StatusOK, mediaJSON, map[string]string{"status": "alive"})
+	return nil
+}
+
+func (s *Server) getReady(x *exchange) error {
+	status, p, checks := s.ready()
+	if p != nil {
+		writeProblem(x.ctx, *p)
+		return nil
+	}
+	writeJSON(x.ctx, status, mediaJSON, map[string]any{"status": "ready", "checks": checks})
+	return nil
+}
+
+// ready proves every dependency. The problem is nil when all of them are.
+func (s *Server) ready() (int, *Problem, []CheckResult) {
+	checks := s.prove()
+	var failed []string
+	for _, c := range checks {
+		if !c.Ready {
+			failed = append(failed, c.Name)
+		}
+	}
+	switch {
+	case s.stopping.Load():
+		p := (&refusal{kind: draining, detail: "This process is shutting down."}).problem()
+		return p.Status, &p, nil
+	case len(failed) > 0:
+		detail := "Not ready: " + strings.Join(failed, ", ") + ". The server's log says why."
+		p := (&refusal{kind: notReady, detail: detail}).problem()
+		p.Checks = checks
+		return p.Status, &p, nil
+	}
+	return http.StatusOK, nil, checks
+}
+
+// prove runs the checks at once, or gives the results of a moment ago. One caller runs them; the others wait for it.
+func (s *Server) prove() []CheckResult {
+	r := &s.readiness
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.checks != nil && time.Since(r.at) < readyFor {
+		return r.checks
+	}
+	ctx, cancel := context.WithTimeout(s.base, readyTimeout)
+	defer cancel()
+	checks := make([]CheckResult, len(s.deps.Dependencies))
+	var running sync.WaitGroup
+	for i, d := range s.deps.Dependencies {
+		running.Go(func() {
+			err := d.Ready(ctx)
+			checks[i] = CheckResult{Name: d.Name, Ready: err == nil}
+			if err != nil {
+				s.deps.Logger.Warn("dependency is not ready", slog.String("dependency", d.Name), slog.Any("error", err))
+			}
+		})
+	}
+	running.Wait()
+	r.checks, r.at = checks, time.Now()
+	return checks
+}
+
+func (s *Server) getMetrics(x *exchange) error {
+	s.metrics(x.ctx)
+	return nil
+}
+
+func (s *Server) getOpenAPI(x *exchange) error {
+	x.ctx.Response.Header.SetContentType("application/yaml")
+	x.ctx.Response.SetBodyRaw(schemas.OpenAPI)
+	return nil
+}
+
+// indexPage is for whoever opens the address in a browser.
+const indexPage = `Penstock: a durable front door for JSON.
+
+  POST /v1/events             a document; its id comes back once it is durable
+  GET  /v1/events/{id}        the document, byte for byte
+  POST /v1/queries            SQL over everything: {"sql": "SELECT type, count(*) FROM events GROUP BY 1"}
+  GET  /v1/queries/{id}       state of the query; …/result is the CSV
+  GET  /v1/lake               state of the table that SQL reads
+  GET  /v1/dead-letters       what a sink could not take
+  GET  /openapi.yaml          all of it, exactly
+  GET  /healthz /readyz       alive, ready
+
+Try:  curl -H 'Content-Type: application/json' -d '{"hello":"world"}' `
+
+func (s *Server) getIndex(x *exchange) error {
+	x.ctx.Response.Header.SetContentType(mediaPlain)
+	x.ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
+	x.ctx.Response.SetBodyString(indexPage + eventsURL(&x.ctx.Request.Header) + "\n")
+	return nil
+}

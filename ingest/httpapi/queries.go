@@ -1,0 +1,224 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"penstock/consumer/query"
+	"penstock/schemas"
+)
+
+const (
+	// maxSQL is Athena's limit of a query string, in bytes.
+	maxSQL = 262_144
+	// maxQueryBody leaves room for JSON's escapes and the parameters.
+	maxQueryBody = 1 << 20
+	// maxParameters is far more than a statement has.
+	maxParameters = 1000
+	// maxWait is the longest long-poll, in seconds.
+	maxWait = 30
+)
+
+// startedQuery is the answer to POST /v1/queries.
+type startedQuery struct {
+	ExecutionID string `json:"executionId"`
+	State       string `json:"state"`
+	Href        string `json:"href"`
+}
+
+// queryState is an execution as the API shows it.
+type queryState struct {
+	ExecutionID string           `json:"executionId"`
+	State       string           `json:"state"`
+	SQL         string           `json:"sql"`
+	Submitted   string           `json:"submitted"`
+	Started     string           `json:"started,omitempty"`
+	Ended       string           `json:"ended,omitempty"`
+	Statistics  *queryStatistics `json:"statistics,omitempty"`
+	// CompleteThrough: every event received before it is in the result.
+	CompleteThrough string `json:"completeThrough,omitempty"`
+	Error           string `json:"error,omitempty"`
+	Href            string `json:"href"`
+	ResultHref      string `json:"resultHref,omitempty"`
+	ResultBytes     int64  `json:"resultBytes,omitempty"`
+}
+
+type queryStatistics struct {
+	Rows                int64 `json:"rows"`
+	ScannedBytes        int64 `json:"scannedBytes"`
+	ElapsedMilliseconds int64 `json:"elapsedMilliseconds"`
+}
+
+// queriesHead decides by the header alone whether the body of POST /v1/queries is read.
+func queriesHead(h *fasthttp.RequestHeader, f framing) error {
+	form, err := bodyFormat(h)
+	if err != nil {
+		return err
+	}
+	if form != formatJSON {
+		return refuse(unsupportedMedia, "Send the query as application/json.")
+	}
+	return checkLength(h, f, maxQueryBody)
+}
+
+func (s *Server) postQuery(x *exchange) error {
+	if err := queriesHead(&x.ctx.Request.Header, x.framing); err != nil {
+		return err
+	}
+	body, err := s.readBody(x, maxQueryBody)
+	if err != nil {
+		return err
+	}
+	defer body.release()
+	sql, parameters, err := parseQuery(body.bytes)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(s.base, lookupTimeout)
+	defer cancel()
+	execution, err := s.deps.Queries.Start(ctx, sql, parameters)
+	if err != nil {
+		return err
+	}
+	href := queryHref(execution.ID)
+	x.ctx.Response.Header.Set("Location", href)
+	started := startedQuery{ExecutionID: execution.ID, State: string(execution.State), Href: href}
+	writeJSON(x.ctx, http.StatusAccepted, mediaJSON, started)
+	return nil
+}
+
+func queryHref(id string) string { return "/v1/queries/" + id }
+
+// parseQuery is strict: a misspelt member would be lost without a word.
+func parseQuery(body []byte) (sql string, parameters []string, err error) {
+	if err := schemas.ValidateJSON(body); err != nil {
+		return "", nil, err
+	}
+	var members map[string]json.RawMessage
+	wellFormed := json.Unmarshal(body, &members) == nil && members["sql"] != nil
+	for name, value := range members {
+		var into any
+		switch name {
+		case "sql":
+			into = &sql
+		case "parameters":
+			into = &parameters
+		}
+		wellFormed = wellFormed && into != nil && string(value) != "null" && json.Unmarshal(value, into) == nil
+	}
+	switch {
+	case !wellFormed:
+		return "", nil, refuse(invalidParameter,
+			`The body must be an object with "sql", a string, perhaps "parameters", an array of strings, and nothing else.`)
+	case len(sql) > maxSQL:
+		return "", nil, &refusal{
+			kind: bodyTooLarge, limit: maxSQL, detail: fmt.Sprintf("The SQL has %d bytes; at most %d are allowed.", len(sql), maxSQL),
+		}
+	case len(parameters) > maxParameters:
+		return "", nil, outOfBounds("the number of parameters", 0, maxParameters)
+	}
+	return sql, parameters, nil
+}
+
+// getQuery answers with the state, with ?wait= as soon as the execution has ended, or that many seconds have passed.
+func (s *Server) getQuery(x *exchange) error {
+	wait, err := waitParameter(x)
+	if err != nil {
+		return err
+	}
+	execution, err := s.waitFor(x.param("id"), wait)
+	if err != nil {
+		return err
+	}
+	writeJSON(x.ctx, http.StatusOK, mediaJSON, stateOf(execution))
+	return nil
+}
+
+func (s *Server) waitFor(id string, wait time.Duration) (query.Execution, error) {
+	if wait == 0 {
+		return s.deps.Queries.Get(id)
+	}
+	ctx, cancel := context.WithTimeout(s.base, wait)
+	defer cancel()
+	execution, err := s.deps.Queries.Wait(ctx, id)
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return execution, nil // as it stands
+	}
+	return execution, err
+}
+
+// waitParameter parses ?wait=, the seconds that a client is willing to wait.
+func waitParameter(x *exchange) (time.Duration, error) {
+	text := string(x.ctx.QueryArgs().Peek("wait"))
+	if text == "" {
+		return 0, nil
+	}
+	seconds, err := strconv.Atoi(text)
+	if err != nil || seconds < 0 || seconds > maxWait {
+		return 0, outOfBounds("wait", 0, maxWait)
+	}
+	return time.Duration(seconds) * time.Second, nil
+}
+
+func (s *Server) listQueries(x *exchange) error {
+	executions := s.deps.Queries.List()
+	items := make([]queryState, len(executions))
+	for i, e := range executions {
+		items[i] = stateOf(e)
+	}
+	writeJSON(x.ctx, http.StatusOK, mediaJSON, map[string]any{"items": items})
+	return nil
+}
+
+func (s *Server) cancelQuery(x *exchange) error {
+	execution, err := s.deps.Queries.Cancel(x.param("id"))
+	if err != nil {
+		return err
+	}
+	writeJSON(x.ctx, http.StatusOK, mediaJSON, stateOf(execution))
+	return nil
+}
+
+// getResult streams the CSV itself, never a redirect: a client needs no credentials for where results lie.
+func (s *Server) getResult(x *exchange) error {
+	result, size, err := s.deps.Queries.Open(x.param("id"))
+	if err != nil {
+		return err
+	}
+	x.ctx.Response.Header.SetContentType(mediaCSV)
+	x.ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
+	x.ctx.Response.SetBodyStream(result, int(size)) // fasthttp closes it, also after a HEAD
+	return nil
+}
+
+func stateOf(e query.Execution) queryState {
+	state := queryState{
+		ExecutionID: e.ID, State: string(e.State), SQL: e.SQL, Submitted: formatTime(e.Submitted),
+		Started: optionalTime(e.Started), Ended: optionalTime(e.Ended), CompleteThrough: optionalTime(e.CompleteThrough),
+		Error: e.Error, Href: queryHref(e.ID),
+	}
+	if !e.Ended.IsZero() {
+		state.Statistics = &queryStatistics{
+			Rows: e.Statistics.Rows, ScannedBytes: e.Statistics.ScannedBytes,
+			ElapsedMilliseconds: e.Statistics.Elapsed.Milliseconds(),
+		}
+	}
+	if e.State == query.Succeeded {
+		state.ResultHref, state.ResultBytes = state.Href+"/result", e.ResultBytes
+	}
+	return state
+}
+
+func optionalTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return formatTime(t)
+}
