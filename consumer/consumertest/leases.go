@@ -1,0 +1,119 @@
+package consumertest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"penstock/consumer"
+)
+
+// LeasesSuite tests a consumer.Leases.
+func LeasesSuite(t *testing.T, backend string, open func(t *testing.T) consumer.Leases) {
+	t.Helper()
+	t.Logf("leases on %s", backend)
+	for name, test := range map[string]func(*testing.T, consumer.Leases){
+		"compare and set":     testLeasePut,
+		"sinks are separate":  testLeaseSinks,
+		"one of many gets it": testLeaseRace,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, open(t))
+		})
+	}
+}
+
+func leasesOf(t *testing.T, l consumer.Leases, sink string) []consumer.Lease {
+	t.Helper()
+	leases, err := l.List(t.Context(), sink)
+	if err != nil {
+		t.Fatalf("List(%s): %v", sink, err)
+	}
+	slices.SortFunc(leases, func(a, b consumer.Lease) int { return strings.Compare(a.Shard, b.Shard) })
+	return leases
+}
+
+func testLeasePut(t *testing.T, l consumer.Leases) {
+	first := consumer.Lease{Sink: "index", Shard: "s", Owner: "a", Renewal: 1}
+	if err := l.Put(t.Context(), nil, first); err != nil {
+		t.Fatal(err)
+	}
+	renewed := first
+	renewed.Renewal = 1 << 60
+	steps := []struct {
+		prev *consumer.Lease
+		next consumer.Lease
+		lost bool
+	}{
+		{prev: nil, next: renewed, lost: true},
+		{prev: &renewed, next: first, lost: true},
+		{prev: &first, next: renewed},
+		{prev: &first, next: renewed, lost: true},
+		{prev: &renewed, next: consumer.Lease{Sink: "index", Shard: "s"}},
+		{prev: &consumer.Lease{Sink: "index", Shard: "s"}, next: first},
+	}
+	for i, step := range steps {
+		before := leasesOf(t, l, "index")
+		err := l.Put(t.Context(), step.prev, step.next)
+		if errors.Is(err, consumer.ErrLeaseLost) != step.lost || (err != nil && !step.lost) {
+			t.Fatalf("step %d: %v", i, err)
+		}
+		want := []consumer.Lease{step.next}
+		if step.lost {
+			want = before
+		}
+		if got := leasesOf(t, l, "index"); !slices.Equal(got, want) {
+			t.Fatalf("step %d: leases %+v, want %+v", i, got, want)
+		}
+	}
+	unknown := consumer.Lease{Sink: "index", Shard: "other", Owner: "a"}
+	if err := l.Put(t.Context(), &unknown, unknown); !errors.Is(err, consumer.ErrLeaseLost) {
+		t.Errorf("renewing a lease that is not there: %v, want ErrLeaseLost", err)
+	}
+}
+
+func testLeaseSinks(t *testing.T, l consumer.Leases) {
+	want := map[string][]consumer.Lease{}
+	for _, sink := range []string{"index", "lake", "lak"} {
+		for i := range 3 {
+			lease := consumer.Lease{Sink: sink, Shard: fmt.Sprintf("shardId-%d", i), Owner: sink}
+			if err := l.Put(t.Context(), nil, lease); err != nil {
+				t.Fatal(err)
+			}
+			want[sink] = append(want[sink], lease)
+		}
+	}
+	for sink, leases := range want {
+		if got := leasesOf(t, l, sink); !slices.Equal(got, leases) {
+			t.Errorf("leases of %s: %+v, want %+v", sink, got, leases)
+		}
+	}
+	if got := leasesOf(t, l, "other"); len(got) != 0 {
+		t.Errorf("leases of an unknown sink: %+v", got)
+	}
+}
+
+func testLeaseRace(t *testing.T, l consumer.Leases) {
+	var won atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			err := l.Put(t.Context(), nil, consumer.Lease{Sink: "index", Shard: "s", Owner: fmt.Sprint(i)})
+			switch {
+			case err == nil:
+				won.Add(1)
+			case !errors.Is(err, consumer.ErrLeaseLost):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d workers got the lease", won.Load())
+	}
+}

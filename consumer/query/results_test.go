@@ -1,0 +1,128 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// The engine may swallow a writer's error or wrap it without %w; the limit must stand all the same.
+func TestResultTooLarge(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []error{nil, errors.New("engine: write failed")} {
+		h := newHarness(t, nil)
+		h.engine.runs["big"] = func(_ context.Context, _ []string, result io.Writer) (Statistics, error) {
+			for range 3 {
+				if _, err := result.Write(make([]byte, 400)); err != nil {
+					_, _ = result.Write([]byte("more"))
+					return Statistics{}, answer
+				}
+			}
+			return Statistics{}, nil
+		}
+		e := h.finish(t, h.start(t, "big"))
+		if e.State != Failed || e.Error != "query limit exceeded: the result is larger than 1000 bytes; select fewer rows or columns" {
+			t.Errorf("%+v", e)
+		}
+		if h.files(t) != 0 {
+			t.Error("the failed run left a file")
+		}
+	}
+}
+
+func TestDiskErrorSurfaces(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, nil)
+	if err := os.Remove(h.dir); err != nil { // the result can't be created
+		t.Fatal(err)
+	}
+	e := h.finish(t, h.start(t, "one"))
+	if e.State != Failed || strings.Contains(e.Error, h.dir) {
+		t.Errorf("%+v", e)
+	}
+	if err := h.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(h.log.String(), h.dir) {
+		t.Errorf("the log doesn't say where: %s", h.log)
+	}
+}
+
+func TestOldestFinishedGoes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, func(c *Config) { c.MaxExecutions = 3 })
+		var ids []string
+		for range 4 {
+			e := h.finish(t, h.start(t, "one"))
+			ids = append(ids, e.ID)
+			pass(time.Second) // so that the executions end at different times
+		}
+		if _, err := h.Get(ids[0]); !errors.Is(err, ErrNotFound) {
+			t.Errorf("the first of four is still there: %v", err)
+		}
+		if _, _, err := h.Open(ids[0]); !errors.Is(err, ErrNotFound) {
+			t.Errorf("Open: %v", err)
+		}
+		for _, id := range ids[1:] {
+			h.result(t, id)
+		}
+		if n := h.files(t); n != 3 {
+			t.Errorf("%d files", n)
+		}
+	})
+}
+
+func TestResultsExpire(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t, nil)
+		e := h.finish(t, h.start(t, "one"))
+		open, _, err := h.Open(e.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Hour - time.Second)
+		if _, err := h.Get(e.ID); err != nil {
+			t.Errorf("gone too early: %v", err)
+		}
+		pass(time.Second)
+		if _, err := h.Get(e.ID); !errors.Is(err, ErrNotFound) {
+			t.Errorf("still there after its time: %v", err)
+		}
+		if b, err := io.ReadAll(open); err != nil || len(b) != 7 {
+			t.Errorf("an open result became unreadable: %d bytes, %v", len(b), err)
+		}
+		if err := open.Close(); err != nil {
+			t.Error(err)
+		}
+		// Without a call, too.
+		h.finish(t, h.start(t, "one"))
+		pass(2 * time.Hour)
+		synctest.Wait()
+		if n := h.files(t); n != 0 {
+			t.Errorf("%d files stay on disk", n)
+		}
+	})
+}
+
+func TestRemovesLeftovers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"old.csv", "README"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := newHarness(t, func(c *Config) { c.Dir = dir })
+	h.dir = dir
+	if n := h.files(t); n != 1 {
+		t.Errorf("%d files, want the one that is not a result", n)
+	}
+}

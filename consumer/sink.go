@@ -1,0 +1,51 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+)
+
+// Sink takes the events of shards, each shard in order. A fleet calls Resume and Deliver of one shard from one goroutine
+// at a time, of different shards concurrently.
+type Sink interface {
+	// Name is the sink's name in leases and dead letters.
+	Name() string
+	// Resume says from where a worker must read the shard on: what the sink durably holds. Whatever the sink still
+	// buffers of the shard beyond that is forgotten, since it will be delivered again.
+	Resume(ctx context.Context, shard string) (Start, error)
+	// Deliver hands over the next piece of a shard. It returns when the sink has taken it, durably or into a bounded
+	// buffer, and waits while there is no room; a batch whose To has End is durable when it returns, so that the
+	// shard's children may start. ErrRewound: the sink does not hold what came before From; the worker resumes. After
+	// any other error it is unknown how much was taken, and the worker resumes as well.
+	Deliver(ctx context.Context, b Batch) error
+	// Run does the sink's background work until ctx ends, then makes durable what it still buffers, within a deadline
+	// of its own, and returns.
+	Run(ctx context.Context) error
+}
+
+// ErrRewound: the sink dropped what it had buffered of the shard; read on from where Resume says.
+var ErrRewound = errors.New("sink dropped its buffer of the shard")
+
+// Start is where a worker begins to read a shard.
+type Start struct {
+	// From is the sink's durable checkpoint. Events at or before it are skipped.
+	From Checkpoint
+	// After is the sequence number to read after. It is From's own when the record there is done as a whole, and an
+	// earlier one when From lies inside an aggregated record: a source can only be read from record to record, and
+	// the rest of that record must not be lost.
+	After string
+}
+
+// Batch is a piece of a shard: the decoded events after From, up to and including To.
+type Batch struct {
+	Shard    string
+	From, To Checkpoint
+	// Entries have strictly rising positions. They may be fewer than lie between From and To: bad records are in the
+	// dead letters already. To always stands at the end of a record.
+	Entries []Entry
+}
+
+// samePlace reports whether two checkpoints are the same progress; AsOf is knowledge about it, not part of it.
+func samePlace(a, b Checkpoint) bool {
+	return a.Position == b.Position && a.End == b.End
+}

@@ -1,0 +1,79 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Checkpointer tells how far a sink durably is in a shard. Every Index is one, and *IndexSink, which also knows the
+// newest AsOf of the shards that its process works on.
+type Checkpointer interface {
+	Checkpoint(ctx context.Context, shard string) (Checkpoint, error)
+}
+
+// Watermarks answers what both sinks have come past.
+type Watermarks struct {
+	source Source
+	index  Checkpointer
+	lake   Lake
+}
+
+// NewWatermarks makes a Watermarks over the shards of source.
+func NewWatermarks(source Source, index Checkpointer, lake Lake) *Watermarks {
+	return &Watermarks{source: source, index: index, lake: lake}
+}
+
+// Index is a time, by the stream's clock, before which every event that arrived is in the index or its dead letters: an
+// id made well before it that is not there is unknown, one made later may be on its way. Shards read to their end don't
+// count. It is zero while a shard has not been read to its tip yet.
+func (w *Watermarks) Index(ctx context.Context) (time.Time, error) {
+	shards, err := w.source.Shards(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("list shards: %w", err)
+	}
+	var through time.Time
+	for _, shard := range shards {
+		c, err := w.index.Checkpoint(ctx, shard.ID)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("load index checkpoint of %s: %w", shard.ID, err)
+		}
+		switch {
+		case c.End:
+			continue
+		case c.AsOf.IsZero():
+			return time.Time{}, nil
+		case through.IsZero() || c.AsOf.Before(through):
+			through = c.AsOf
+		}
+	}
+	return through, nil
+}
+
+// SafeToTrim gives for each listed shard the sequence number up to which, inclusive, both sinks durably hold every record
+// as a whole (invariant 6). A shard of which one of them holds nothing yet is left out: nothing of it may be trimmed.
+func (w *Watermarks) SafeToTrim(ctx context.Context) (map[string]string, error) {
+	shards, err := w.source.Shards(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list shards: %w", err)
+	}
+	offsets, err := w.lake.Offsets(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the lake's offsets: %w", err)
+	}
+	safe := make(map[string]string, len(shards))
+	for _, shard := range shards {
+		c, err := w.index.Checkpoint(ctx, shard.ID)
+		if err != nil {
+			return nil, fmt.Errorf("load index checkpoint of %s: %w", shard.ID, err)
+		}
+		slowest := c.Position.Sequence
+		if lake := markOf(offsets, shard.ID).whole(); compareSequences(lake, slowest) < 0 {
+			slowest = lake
+		}
+		if slowest != "" {
+			safe[shard.ID] = slowest
+		}
+	}
+	return safe, nil
+}
