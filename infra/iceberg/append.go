@@ -1,0 +1,215 @@
+package iceberg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	icebergo "github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+	"github.com/google/uuid"
+
+	"penstock/consumer"
+)
+
+// appendProperty marks a snapshot with the append that made it, so that one whose answer was lost can be found.
+const appendProperty = "penstock.append"
+
+// Conflicts with peers are tried again after a random time up to a bound that grows from firstWait to lastWait.
+const (
+	firstWait = 10 * time.Millisecond
+	lastWait  = time.Second
+)
+
+// readBackTime bounds the look at the table after a failed commit.
+const readBackTime = 5 * time.Second
+
+// Append implements consumer.Lake. Without moves nothing fences the rows; that they are not in the table yet is then up
+// to the caller (see Contains).
+func (l *Lake) Append(ctx context.Context, rows []consumer.Row, moves []consumer.Move) error {
+	if err := checkMoves(moves); err != nil {
+		return err
+	}
+	if len(rows) == 0 && len(moves) == 0 {
+		return nil
+	}
+	t, err := l.catalog.LoadTable(ctx, tableIdent())
+	if err != nil {
+		return fmt.Errorf("append to the lake: %w", err)
+	}
+	// The look before the files are written only spares the work; the commit looks again.
+	if done, err := settled(t, moves, ""); done || err != nil {
+		return err
+	}
+	a := &appending{lake: l, id: uuid.NewString(), moves: moves}
+	if len(rows) > 0 {
+		if a.files, err = l.writeFiles(ctx, t, rows); err != nil {
+			return fmt.Errorf("append to the lake: %w", err)
+		}
+	}
+	select {
+	case l.commits <- struct{}{}:
+		defer func() { <-l.commits }()
+	case <-ctx.Done():
+		return fmt.Errorf("append to the lake: %w", ctx.Err())
+	}
+	return a.commit(ctx)
+}
+
+// appending is one Append whose data files are durable.
+type appending struct {
+	lake  *Lake
+	id    string
+	files []icebergo.DataFile
+	moves []consumer.Move
+}
+
+// commit tries until the files are in the table, or a peer made it pointless, or something else fails. Each try builds
+// on the version it has just loaded; the data files stay the same, and only one try can land since each requires the
+// offsets, or the branch, to be as it loaded them.
+func (a *appending) commit(ctx context.Context) error {
+	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+		err := a.try(ctx)
+		if err == nil || errors.Is(err, consumer.ErrFenced) {
+			return err
+		}
+		// Whatever the error says, the table itself tells what became of the commit (invariant 7).
+		t, loadErr := a.readBack(ctx)
+		if loadErr != nil {
+			return fmt.Errorf("append to the lake: outcome unknown, reading the table back failed: %w",
+				errors.Join(err, loadErr))
+		}
+		if done, settledErr := settled(t, a.moves, a.id); done || settledErr != nil {
+			return settledErr
+		}
+		if !errors.Is(err, table.ErrCommitFailed) {
+			return fmt.Errorf("append to the lake: %w", err)
+		}
+		a.lake.log.Debug("lake commit met another writer's, trying again", "error", err)
+		if err := sleep(ctx, rand.N(wait)); err != nil {
+			return fmt.Errorf("append to the lake: %w", err)
+		}
+	}
+}
+
+// readBack loads the table also when ctx has ended, since that may be what made the commit fail.
+func (a *appending) readBack(ctx context.Context) (*table.Table, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readBackTime)
+	defer cancel()
+	return a.lake.catalog.LoadTable(ctx, tableIdent())
+}
+
+// settled tells from a version of the table whether an append with these moves is in it already, by whoever's hand, or
+// can't come into it any more (consumer.ErrFenced).
+func settled(t *table.Table, moves []consumer.Move, id string) (done bool, err error) {
+	if id != "" {
+		for _, s := range t.Metadata().Snapshots() {
+			if s.Summary != nil && s.Summary.Properties[appendProperty] == id {
+				return true, nil
+			}
+		}
+	}
+	offsets, err := tableOffsets(t.Metadata())
+	if err != nil {
+		return false, err
+	}
+	switch stand(offsets, moves) {
+	case behind:
+		return true, nil
+	case astray:
+		return false, fmt.Errorf("append to the lake: %w", consumer.ErrFenced)
+	default:
+		return false, nil
+	}
+}
+
+// try builds the commit on the table's current version and makes it.
+func (a *appending) try(ctx context.Context) error {
+	t, err := a.lake.catalog.LoadTable(ctx, tableIdent())
+	if err != nil {
+		return err
+	}
+	if done, err := settled(t, a.moves, a.id); done || err != nil {
+		return err
+	}
+	commit, err := a.stage(ctx, t)
+	if err != nil {
+		return fmt.Errorf("stage the commit: %w", err)
+	}
+	_, _, err = a.lake.catalog.CommitTable(ctx, commit.Identifier, commit.Requirements, commit.Updates)
+	return err
+}
+
+// stage writes the manifests of a commit that adds the files and moves the offsets.
+func (a *appending) stage(ctx context.Context, t *table.Table) (table.TableCommit, error) {
+	offsets, err := tableOffsets(t.Metadata())
+	if err != nil {
+		return table.TableCommit{}, err
+	}
+	packed, err := packOffsets(moved(offsets, a.moves))
+	if err != nil {
+		return table.TableCommit{}, err
+	}
+	tx := t.NewTransaction()
+	if len(a.files) > 0 {
+		// The check for duplicates would read every live file's manifest; our names are unique. Our files carry
+		// field ids, so they need no name mapping among the properties.
+		err := tx.AddDataFiles(ctx, a.files, icebergo.Properties{appendProperty: a.id},
+			table.WithoutDuplicateCheck(), table.WithoutAutoNameMapping())
+		if err != nil {
+			return table.TableCommit{}, err
+		}
+		// Forgets old snapshots, but removes no file.
+		if err := tx.ExpireSnapshots(table.WithRetainLast(keepSnapshots), table.WithOlderThan(0),
+			table.WithPostCommit(false)); err != nil {
+			return table.TableCommit{}, err
+		}
+	}
+	if len(a.moves) > 0 {
+		if err := tx.SetProperties(icebergo.Properties{offsetsProperty: packed}); err != nil {
+			return table.TableCommit{}, err
+		}
+	}
+	commit, err := tx.TableCommit()
+	if err != nil {
+		return table.TableCommit{}, err
+	}
+	commit.Requirements = append(commit.Requirements, offsetsUnchanged{Value: t.Properties()[offsetsProperty]})
+	return commit, nil
+}
+
+// sleep waits for d or the end of ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// writeFiles makes durable data files of the rows; nothing refers to them yet. Their names are unique to this call. Large
+// bodies get files of their own, so that the short row groups that they need are not forced on the others.
+func (l *Lake) writeFiles(ctx context.Context, t *table.Table, rows []consumer.Row) ([]icebergo.DataFile, error) {
+	small, large := bySize(tableOrder(rows))
+	var files []icebergo.DataFile
+	for _, part := range [][]*consumer.Row{small, large} {
+		if len(part) == 0 {
+			continue
+		}
+		written := table.WriteRecords(ctx, t, l.arrow, batches(l.arrow, part),
+			table.WithClusteredWrite(), table.WithWriteUUID(uuid.New()), table.WithRecordBatchBufferSize(1),
+			table.WithParquetRowGroupLimit(rowGroupLength(part)))
+		for file, err := range written {
+			if err != nil {
+				return nil, fmt.Errorf("write data files: %w", err)
+			}
+			files = append(files, file)
+		}
+	}
+	return files, nil
+}

@@ -1,0 +1,264 @@
+package iceberg
+
+import (
+	"cmp"
+	"encoding/hex"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"penstock/consumer"
+	"penstock/schemas"
+)
+
+// batchBytes bounds the text of one Arrow batch, above which a batch holds a single row (at most schemas.MaxBody).
+// A write holds about four batches at once.
+const batchBytes = 8 << 20
+
+// batchRows bounds the rows of a batch.
+const batchRows = 1 << 16
+
+// rowOverhead is a guess at the bytes of a row beside its body.
+const rowOverhead = 256
+
+// tableOrder sorts rows as data files hold them: by day of receipt (the partition), type, and id.
+func tableOrder(rows []consumer.Row) []*consumer.Row {
+	type keyed struct {
+		day int64
+		row *consumer.Row
+	}
+	keys := make([]keyed, len(rows))
+	for i := range rows {
+		keys[i] = keyed{day(rows[i].Event.ReceivedTime), &rows[i]}
+	}
+	slices.SortFunc(keys, func(a, b keyed) int {
+		if c := cmp.Compare(a.day, b.day); c != 0 {
+			return c
+		}
+		if c := strings.Compare(a.row.Event.Type, b.row.Event.Type); c != 0 {
+			return c
+		}
+		return strings.Compare(a.row.Event.ID, b.row.Event.ID)
+	})
+	sorted := make([]*consumer.Row, len(rows))
+	for i, k := range keys {
+		sorted[i] = k.row
+	}
+	return sorted
+}
+
+// day counts days from 1970-01-01 UTC, as Iceberg's day transform does.
+func day(t time.Time) int64 {
+	const seconds = 24 * 60 * 60
+	s := t.Unix()
+	d := s / seconds
+	if s%seconds < 0 {
+		d--
+	}
+	return d
+}
+
+// batches yields rows in table order as Arrow batches of one day each: iceberg-go writes such a batch as it is, and
+// copies one of several days apart. Who takes a batch releases it.
+func batches(sc *arrow.Schema, rows []*consumer.Row) iter.Seq2[arrow.RecordBatch, error] {
+	return func(yield func(arrow.RecordBatch, error) bool) {
+		builder, err := newRowBuilder(sc)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer builder.record.Release()
+		for len(rows) > 0 {
+			n := batchLength(rows)
+			if !yield(builder.build(rows[:n]), nil) {
+				return
+			}
+			rows = rows[n:]
+		}
+	}
+}
+
+// batchLength says how many of the rows go into the next batch, at least one.
+func batchLength(rows []*consumer.Row) int {
+	size, first := 0, day(rows[0].Event.ReceivedTime)
+	for i, r := range rows {
+		size += len(r.Body) + rowOverhead
+		if i > 0 && (size > batchBytes || i == batchRows || day(r.Event.ReceivedTime) != first) {
+			return i
+		}
+	}
+	return len(rows)
+}
+
+// rowBuilder turns rows into batches with one set of column builders.
+type rowBuilder struct {
+	record  *array.RecordBuilder
+	body    *array.StringBuilder
+	columns []func(*consumer.Row)
+}
+
+func newRowBuilder(sc *arrow.Schema) (*rowBuilder, error) {
+	b := &rowBuilder{record: array.NewRecordBuilder(memory.DefaultAllocator, sc)}
+	for i, field := range sc.Fields() {
+		add, err := b.column(field.Name, b.record.Field(i))
+		if err != nil {
+			b.record.Release()
+			return nil, err
+		}
+		b.columns = append(b.columns, add)
+	}
+	return b, nil
+}
+
+func (b *rowBuilder) build(rows []*consumer.Row) arrow.RecordBatch {
+	size := 0
+	for _, r := range rows {
+		size += len(r.Body)
+	}
+	b.record.Reserve(len(rows))
+	b.body.ReserveData(size)
+	for _, r := range rows {
+		for _, add := range b.columns {
+			add(r)
+		}
+	}
+	return b.record.NewRecordBatch()
+}
+
+// column gives the function that appends a row's value of the named column to its builder.
+func (b *rowBuilder) column(name string, to array.Builder) (func(*consumer.Row), error) {
+	switch to := to.(type) {
+	case *array.StringBuilder:
+		if name == "data" {
+			b.body = to
+			return func(r *consumer.Row) { appendBody(to, r.Body) }, nil
+		}
+		if of := textOf(name); of != nil {
+			return func(r *consumer.Row) { to.Append(validText(of(r))) }, nil
+		}
+		if of := optionalTextOf(name); of != nil {
+			return func(r *consumer.Row) { appendOptional(to, of(r)) }, nil
+		}
+	case *array.TimestampBuilder:
+		if of := timeOf(name); of != nil {
+			return func(r *consumer.Row) { to.Append(arrow.Timestamp(of(r).UnixMicro())) }, nil
+		}
+	case *array.Int64Builder:
+		if name == "size" {
+			return func(r *consumer.Row) { to.Append(r.Event.Size) }, nil
+		}
+	case *array.MapBuilder:
+		keys, okKeys := to.KeyBuilder().(*array.StringBuilder)
+		items, okItems := to.ItemBuilder().(*array.StringBuilder)
+		if name == "extensions" && okKeys && okItems {
+			return func(r *consumer.Row) { appendMap(to, keys, items, r.Event.Extensions) }, nil
+		}
+	}
+	return nil, fmt.Errorf("no value for column %q of type %s", name, to.Type())
+}
+
+func textOf(column string) func(*consumer.Row) string {
+	switch column {
+	case "id":
+		return func(r *consumer.Row) string { return r.Event.ID }
+	case "type":
+		return func(r *consumer.Row) string { return r.Event.Type }
+	case "source":
+		return func(r *consumer.Row) string { return r.Event.Source }
+	case "content_type":
+		return func(r *consumer.Row) string { return r.Event.ContentType }
+	case "sha256":
+		return func(r *consumer.Row) string { return hex.EncodeToString(r.Event.SHA256[:]) }
+	case "shard":
+		return func(r *consumer.Row) string { return r.Shard }
+	case "sequence":
+		return func(r *consumer.Row) string { return r.Position.String() }
+	}
+	return nil
+}
+
+func optionalTextOf(column string) func(*consumer.Row) string {
+	switch column {
+	case "subject":
+		return func(r *consumer.Row) string { return r.Event.Subject }
+	case "partition_key":
+		return func(r *consumer.Row) string { return r.Event.PartitionKey }
+	case "origin_id":
+		return func(r *consumer.Row) string { return r.Event.OriginID }
+	case "data_schema":
+		return func(r *consumer.Row) string { return r.Event.DataSchema }
+	case "tenant":
+		return func(r *consumer.Row) string { return r.Event.Tenant }
+	case "data_ref":
+		return func(r *consumer.Row) string { return r.Event.DataRef }
+	}
+	return nil
+}
+
+func timeOf(column string) func(*consumer.Row) time.Time {
+	switch column {
+	case "received_at":
+		return func(r *consumer.Row) time.Time { return r.Event.ReceivedTime }
+	case "event_time":
+		return func(r *consumer.Row) time.Time { return r.Event.Time }
+	case "landed_at":
+		return func(r *consumer.Row) time.Time { return r.Landed }
+	}
+	return nil
+}
+
+func appendBody(to *array.StringBuilder, body []byte) {
+	switch {
+	case body == nil:
+		to.AppendNull()
+	case utf8.Valid(body):
+		to.BinaryBuilder.Append(body)
+	default:
+		to.Append(validText(string(body)))
+	}
+}
+
+func appendOptional(to *array.StringBuilder, s string) {
+	if s == "" {
+		to.AppendNull()
+		return
+	}
+	to.Append(validText(s))
+}
+
+// validText replaces what is not UTF-8 by U+FFFD. Ingest lets no such text in; but one that came in otherwise must not
+// make the whole file unreadable to SQL engines, which refuse it (invariant 8). The index keeps the exact bytes.
+func validText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+func appendMap(to *array.MapBuilder, keys, items *array.StringBuilder, m map[string]string) {
+	if len(m) == 0 {
+		to.AppendNull()
+		return
+	}
+	to.Append(true)
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		keys.Append(validText(k))
+		items.Append(validText(m[k]))
+	}
+}
+
+// checkColumns makes sure that every column of the contract has a value here.
+func checkColumns(sc *arrow.Schema) error {
+	if sc.NumFields() != len(schemas.EventColumns) {
+		return fmt.Errorf("the Arrow schema has %d columns, the events table %d", sc.NumFields(), len(schemas.EventColumns))
+	}
+	b, err := newRowBuilder(sc)
+	if err != nil {
+		return err
+	}
+	b.record.Release()
+	return nil
+}
