@@ -1,0 +1,64 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"penstock/ingest"
+)
+
+// guardInterval is the number of admitted bytes after which the disk is looked at again. MinFree is far larger, so what
+// is admitted between two looks can't use it up.
+const guardInterval = 1 << 20
+
+// DiskGuard keeps a part of the disk free, so that sinks can go on and trimming can make room when ingest has filled the
+// rest. Safe for concurrent use.
+type DiskGuard struct {
+	fs      vfs.FS
+	dir     string
+	minFree int64
+
+	mu       sync.Mutex
+	free     int64 // at the last look, less what was admitted since
+	admitted int64 // since the last look
+	looked   bool
+}
+
+// NewDiskGuard watches the disk that holds dir. minFree is in bytes; 0 admits everything.
+func NewDiskGuard(fsys vfs.FS, dir string, minFree int64) *DiskGuard {
+	return &DiskGuard{fs: fsys, dir: dir, minFree: minFree}
+}
+
+// Admit returns ingest.ErrStorageFull when n more bytes would leave less than MinFree.
+func (g *DiskGuard) Admit(n int64) error { return g.admit(n, g.minFree) }
+
+// admitReserve is for what makes room or keeps sinks moving: it may use up three quarters of the reserve.
+func (g *DiskGuard) admitReserve(n int64) error { return g.admit(n, g.minFree/4) }
+
+func (g *DiskGuard) admit(n, reserve int64) error {
+	if g.minFree <= 0 {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.looked || g.admitted+n > guardInterval || g.free-n < reserve {
+		usage, err := g.fs.GetDiskUsage(g.dir)
+		if errors.Is(err, vfs.ErrUnsupported) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading the free space of %s: %w", g.dir, err)
+		}
+		g.free, g.admitted, g.looked = int64(min(usage.AvailBytes, 1<<62)), 0, true
+	}
+	if g.free-n < reserve {
+		return fmt.Errorf("%w: %d bytes free on the disk of %s, %d are kept in reserve: make room there",
+			ingest.ErrStorageFull, g.free, g.dir, reserve)
+	}
+	g.free -= n
+	g.admitted += n
+	return nil
+}

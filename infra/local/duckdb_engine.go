@@ -1,0 +1,252 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"penstock/consumer/query"
+)
+
+// LakeFiles knows which files make up the lake table.
+type LakeFiles interface {
+	// Files returns the absolute paths of the live Parquet files of the table's current snapshot. They stay readable for
+	// as long as a query may run.
+	Files(ctx context.Context) ([]string, error)
+}
+
+// DuckDBConfig bounds a DuckDB engine. All fields are required. The limits are those of one run: whoever allows n runs
+// at once allows n times as much.
+type DuckDBConfig struct {
+	// TempDir is a directory of the engine's own, on disk, into which queries spill. What an earlier process left there
+	// is removed.
+	TempDir string
+	// MaxTemp is the most that one run may spill, in bytes.
+	MaxTemp int64
+	// MemoryLimit is the memory of one run's operators, in bytes; at least 64 MiB.
+	MemoryLimit int64
+	// Threads of one run; at least 1.
+	Threads int
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// DuckDB runs SQL in Athena's dialect, as far as docs/sql.md lists it, over the lake's Parquet files. Its methods are
+// safe for concurrent use.
+type DuckDB struct {
+	cfg    DuckDBConfig
+	table  LakeFiles
+	macros macroLibrary
+	// checker is a session over an empty table, in which statements are parsed and bound but never run.
+	checker *duckdbConn
+	runs    atomic.Uint64
+}
+
+var _ query.Engine = (*DuckDB)(nil)
+
+const minMemory = 64 << 20
+
+// NewDuckDB makes an engine over the table. Close it when no method runs any more.
+func NewDuckDB(cfg DuckDBConfig, table LakeFiles) (*DuckDB, error) {
+	switch {
+	case cfg.MemoryLimit < minMemory:
+		return nil, fmt.Errorf("DuckDB memory limit of %d bytes: at least %d are needed", cfg.MemoryLimit, minMemory)
+	case cfg.MaxTemp < 0:
+		return nil, fmt.Errorf("DuckDB temporary space of %d bytes: must not be negative", cfg.MaxTemp)
+	case cfg.Threads < 1:
+		return nil, fmt.Errorf("DuckDB with %d threads: at least 1 is needed", cfg.Threads)
+	case cfg.TempDir == "" || cfg.Now == nil:
+		return nil, errors.New("DuckDB needs a temporary directory and a clock")
+	}
+	if err := emptyTempDir(cfg.TempDir); err != nil {
+		return nil, fmt.Errorf("preparing DuckDB's temporary directory: %w", err)
+	}
+	macros, err := parseMacros(macrosSQL)
+	if err != nil {
+		return nil, err
+	}
+	d := &DuckDB{cfg: cfg, table: table, macros: macros}
+	checking := sessionLimits{memory: minMemory, threads: 1, directory: d.nextTempDir(), bindOnly: true}
+	d.checker, err = openSession(checking, macros, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Close frees the engine.
+func (d *DuckDB) Close() { d.checker.close() }
+
+const tempPrefix = "run-"
+
+func emptyTempDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	left, err := os.ReadDir(dir)
+	for _, entry := range left {
+		if strings.HasPrefix(entry.Name(), tempPrefix) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, entry.Name())))
+		}
+	}
+	return err
+}
+
+// nextTempDir names a directory that DuckDB makes once it spills.
+func (d *DuckDB) nextTempDir() string {
+	return filepath.Join(d.cfg.TempDir, tempPrefix+strconv.FormatUint(d.runs.Add(1), 10))
+}
+
+// Check implements query.Engine. It parses and binds the statement against an empty table, and compares the number of
+// parameters.
+func (d *DuckDB) Check(ctx context.Context, sql string, parameters []string) error {
+	_, err := d.check(ctx, sql, parameters)
+	return err
+}
+
+func (d *DuckDB) check(ctx context.Context, sql string, parameters []string) (*sqlStatement, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	c, err := d.checker.share()
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	defer c.interruptWhenDone(ctx)()
+
+	s, err := newStatement(sql, c.serialize)
+	if err != nil {
+		return nil, firstOf(ctx, err)
+	}
+	prepared, err := c.prepare(s.text)
+	if err != nil {
+		return nil, firstOf(ctx, s.explain(err, "", nil))
+	}
+	defer prepared.close()
+	if !prepared.readsOnly() {
+		return nil, refuseSQL("only statements that read are allowed")
+	}
+	if want := prepared.parameters(); want != len(parameters) {
+		return nil, refuseSQL("the statement has %d parameter(s), %d given", want, len(parameters))
+	}
+	return s, nil
+}
+
+// serialize gives DuckDB's syntax tree of a query as JSON.
+func (c *duckdbConn) serialize(sql string) ([]byte, error) {
+	prepared, err := c.prepare("SELECT CAST(system.main.json_serialize_sql(CAST(? AS VARCHAR)) AS VARCHAR)")
+	if err != nil {
+		return nil, err
+	}
+	defer prepared.close()
+	if err := prepared.bind([]string{sql}); err != nil {
+		return nil, err
+	}
+	rows, err := prepared.stream()
+	if err != nil {
+		return nil, err
+	}
+	defer rows.close()
+	var tree []byte
+	_, types, err := rows.columns()
+	if err != nil {
+		return nil, err
+	}
+	err = rows.each(types, func(columns []duckdbVector, n int) error {
+		if n > 0 {
+			tree = bytes.Clone(bytesAt(&columns[0], 0))
+		}
+		return nil
+	})
+	return tree, err
+}
+
+// firstOf prefers the end of ctx over the error that it brought about.
+func firstOf(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// Run implements query.Engine. An error of result's Write ends the run and is returned as it is. ScannedBytes are
+// those read from files.
+func (d *DuckDB) Run(ctx context.Context, sql string, parameters []string, result io.Writer) (query.Statistics, error) {
+	start := d.cfg.Now()
+	s, err := d.check(ctx, sql, parameters)
+	if err != nil {
+		return query.Statistics{}, err
+	}
+	files, err := d.table.Files(ctx)
+	if err != nil {
+		return query.Statistics{}, fmt.Errorf("listing the lake's files: %w", err)
+	}
+	run := sessionLimits{
+		memory: d.cfg.MemoryLimit, temp: d.cfg.MaxTemp, threads: d.cfg.Threads, directory: d.nextTempDir(),
+	}
+	c, err := openSession(run, d.macros, s.text, files)
+	if err != nil {
+		return query.Statistics{}, err
+	}
+	rows, scanned, err := s.run(ctx, c, parameters, result)
+	c.close()
+	if removeErr := os.RemoveAll(run.directory); err == nil && removeErr != nil {
+		err = fmt.Errorf("removing spilled data: %w", removeErr)
+	}
+	statistics := query.Statistics{Rows: rows, ScannedBytes: scanned, Elapsed: d.cfg.Now().Sub(start)}
+	if err != nil {
+		return statistics, firstOf(ctx, s.explain(err, d.limits(), d.secrets(files)))
+	}
+	return statistics, nil
+}
+
+// run streams the statement's result as CSV.
+func (s *sqlStatement) run(
+	ctx context.Context, c *duckdbConn, parameters []string, result io.Writer,
+) (rows, scanned int64, err error) {
+	defer c.interruptWhenDone(ctx)()
+	prepared, err := c.prepare(s.text)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer prepared.close()
+	if err := prepared.bind(parameters); err != nil {
+		return 0, 0, err
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, 0, err
+	}
+	running, err := prepared.stream()
+	if err != nil {
+		return 0, 0, err
+	}
+	csv := csvWriter{out: result}
+	err = csv.copy(running, s.headings)
+	running.close()
+	return csv.rows, c.bytesRead(), err
+}
+
+// limits words the limits of a run for an error message.
+func (d *DuckDB) limits() string {
+	return fmt.Sprintf("%d and %d MiB", d.cfg.MemoryLimit>>20, d.cfg.MaxTemp>>20)
+}
+
+// secrets are the directories that no message to a client may name.
+func (d *DuckDB) secrets(files []string) []string {
+	secrets := []string{d.cfg.TempDir}
+	for _, file := range files {
+		if dir := filepath.Dir(file); dir != secrets[len(secrets)-1] {
+			secrets = append(secrets, dir)
+		}
+	}
+	return secrets
+}

@@ -1,0 +1,85 @@
+package local
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"penstock/consumer/query"
+)
+
+// report is an error as DuckDB words it with errors_as_json.
+type duckdbReport struct {
+	Type     string `json:"exception_type"`
+	Message  string `json:"exception_message"`
+	Position string `json:"position"`
+}
+
+// parseReport reads an error of DuckDB: JSON, sometimes behind "Parser Error: ", sometimes followed by more.
+func parseDuckDBReport(raw string) duckdbReport {
+	var r duckdbReport
+	if start := strings.IndexByte(raw, '{'); start >= 0 {
+		decoder := json.NewDecoder(strings.NewReader(raw[start:]))
+		if err := decoder.Decode(&r); err == nil && r.Type != "" {
+			return r
+		}
+	}
+	kind, message, found := strings.Cut(raw, " Error: ")
+	if !found {
+		return duckdbReport{Type: "Unknown", Message: raw}
+	}
+	return duckdbReport{Type: kind, Message: message}
+}
+
+// statementErrors are the kinds of error that come from the SQL, or from the values that it meets.
+var statementErrors = []string{
+	"Parser", "Syntax", "Binder", "Catalog", "Conversion", "Invalid Input", "Out of Range", "Mismatch Type", "Invalid Type",
+	"Decimal", "Divide by Zero", "Expression", "Not implemented", "Parameter Not Resolved", "Parameter Not Allowed",
+	"Permission", "Missing Extension", "Dependency",
+}
+
+// explain makes a client's error of one of DuckDB's: query.ErrStatement with line and column of the source,
+// query.ErrLimit, or anything else as an internal error. secrets are paths that no client may see: an error that quotes
+// one is about a file, so it is internal.
+func (s *sqlStatement) explain(err error, limits string, secrets []string) error {
+	var native *duckdbError
+	if !errors.As(err, &native) {
+		return err
+	}
+	r := parseDuckDBReport(native.raw)
+	secret := slices.ContainsFunc(secrets, func(path string) bool { return strings.Contains(r.Message, path) })
+	switch {
+	case r.Type == "Out of Memory":
+		return fmt.Errorf("%w: the query needs more memory or temporary disk space than it may use (%s)",
+			query.ErrLimit, limits)
+	case secret || !slices.Contains(statementErrors, r.Type):
+		return fmt.Errorf("DuckDB: %s: %s", r.Type, r.Message)
+	}
+	message, _, _ := strings.Cut(r.Message, "\n\nLINE ")
+	message = shortenMessage(strings.TrimSpace(message))
+	position, noPosition := strconv.Atoi(r.Position)
+	if noPosition != nil || !s.startsToken(position) {
+		return refuseSQL("%s", message)
+	}
+	line, column := s.place(s.origin(position))
+	return refuseSQL("line %d, column %d: %s", line, column, message)
+}
+
+// maxMessage bounds what an error may quote, in bytes: DuckDB quotes whole values, and a value can be a whole document.
+const maxMessage = 1000
+
+func shortenMessage(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	return strings.ToValidUTF8(message[:maxMessage], "") + "…"
+}
+
+// startsToken reports whether a token starts at the offset of the translated text. Where it doesn't, the offset is one
+// inside a macro's body, which means nothing to the client.
+func (s *sqlStatement) startsToken(offset int) bool {
+	return slices.ContainsFunc(tokenize(s.text), func(t sqlToken) bool { return t.start == offset })
+}

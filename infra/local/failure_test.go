@@ -1,0 +1,289 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"penstock/consumer"
+	"penstock/ingest"
+	"penstock/schemas"
+)
+
+// faults is a file system whose write-ahead log can be told to fail or to hang.
+type faults struct {
+	mu    sync.Mutex
+	err   error
+	match func(errorfs.Op) bool
+	hang  chan struct{} // while not nil, matching operations wait for it to close
+	hung  chan struct{} // receives when one begins to wait
+}
+
+func (f *faults) wrap(fsys vfs.FS) vfs.FS {
+	return errorfs.Wrap(fsys, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		f.mu.Lock()
+		err, hang := f.err, f.hang
+		matches := f.match != nil && f.match(op)
+		f.mu.Unlock()
+		if !matches {
+			return nil
+		}
+		if hang != nil {
+			select {
+			case f.hung <- struct{}{}:
+			default:
+			}
+			<-hang
+			return nil
+		}
+		return err
+	}))
+}
+
+func (f *faults) set(match func(errorfs.Op) bool, err error, hang chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.match, f.err, f.hang = match, err, hang
+}
+
+func isLogSync(op errorfs.Op) bool {
+	return filepath.Ext(op.Path) == ".log" &&
+		(op.Kind == errorfs.OpFileSync || op.Kind == errorfs.OpFileSyncData || op.Kind == errorfs.OpFileSyncTo)
+}
+
+func TestLogFailure(t *testing.T) {
+	t.Parallel()
+	for name, cause := range map[string]error{
+		"broken disk": errors.New("input/output error"),
+		"full disk":   syscall.ENOSPC,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			mem := vfs.NewCrashableMem()
+			var f faults
+			s := mustOpen(t, testConfig(f.wrap(mem)))
+			mustPut(t, s, recordIn(s, 0, "before"))
+			f.set(isLogSync, cause, nil)
+
+			err := s.stream.Put(t.Context(), []ingest.Record{recordIn(s, 0, "during")})[0]
+			if !errors.Is(err, ingest.ErrAmbiguous) {
+				t.Errorf("Put while the log fails: %v, want ErrAmbiguous", err)
+			}
+			select {
+			case <-s.Failed():
+			default:
+				t.Error("the store is not failed")
+			}
+			if full := errors.Is(s.Err(), ingest.ErrStorageFull); s.Err() == nil || full != errors.Is(cause, syscall.ENOSPC) {
+				t.Errorf("Err() = %v", s.Err())
+			}
+			// Everything else is refused, and what was published is still there, without what failed.
+			if err := s.stream.Put(t.Context(), []ingest.Record{recordIn(s, 1, "after")})[0]; err == nil ||
+				errors.Is(err, ingest.ErrAmbiguous) {
+				t.Errorf("Put after the failure: %v, want a final error", err)
+			}
+			if _, _, err := s.claims.Claim(t.Context(), "k", ingest.Claim{ReceivedTime: time.Now()}); err == nil {
+				t.Error("Claim succeeded after the failure")
+			}
+			if ok, err := s.pointer.Swap(t.Context(), "", "x"); ok || err == nil {
+				t.Error("Swap succeeded after the failure")
+			}
+			if _, err := s.ledger.Stored(t.Context(), []string{"x"}); !errors.Is(err, ingest.ErrUnsettled) {
+				t.Errorf("Ledger after the failure: %v, want ErrUnsettled", err)
+			}
+			if got := readAll(t, s, 0); len(got) != 1 || string(got[0].Data) != "before" {
+				t.Errorf("read %q after the failure", got)
+			}
+			crashed := mem.CrashClone(vfs.CrashCloneCfg{})
+			f.set(nil, nil, nil)
+			_ = s.Close() // reports the failure again
+
+			s = openTest(t, testConfig(crashed))
+			if got := readAll(t, s, 0); len(got) < 1 || string(got[0].Data) != "before" {
+				t.Errorf("read %q after the restart", got)
+			}
+			mustPut(t, s, recordIn(s, 0, "again"))
+		})
+	}
+}
+
+// TestProve: a disk that hangs is not ready, however often it is asked, and is again once it goes on.
+func TestProve(t *testing.T) {
+	t.Parallel()
+	f := faults{hung: make(chan struct{}, 1)}
+	s := openTest(t, testConfig(f.wrap(vfs.NewMem())))
+	if err := s.Prove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	f.set(isLogSync, nil, release)
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() { first <- s.Prove(ctx) }()
+	<-f.hung
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("while the disk hangs: %v", err)
+	}
+	for range 3 {
+		if err := s.Prove(t.Context()); err == nil {
+			t.Error("ready while the disk hangs")
+		}
+	}
+	f.set(nil, nil, nil)
+	close(release)
+	for s.Prove(t.Context()) != nil && t.Context().Err() == nil {
+		runtime.Gosched()
+	}
+}
+
+// TestOpenOnAFullDisk: the start fails and says why, though Pebble itself would try for ever, and succeeds once there is room.
+func TestOpenOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, testConfig(mem))
+	mustPut(t, s, recordIn(s, 0, "before"))
+	crashed := mem.CrashClone(vfs.CrashCloneCfg{})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var f faults
+	f.set(func(op errorfs.Op) bool { return filepath.Ext(op.Path) == ".sst" && op.Kind == errorfs.OpCreate }, syscall.ENOSPC, nil)
+	cfg := testConfig(f.wrap(crashed))
+	if s, err := Open(t.Context(), cfg); !errors.Is(err, ingest.ErrStorageFull) {
+		t.Fatalf("Open() = %v, %v; want ErrStorageFull", s, err)
+	}
+	f.set(nil, nil, nil)
+	s, err := Open(t.Context(), cfg)
+	for err != nil && t.Context().Err() == nil { // until the first one has let go
+		runtime.Gosched()
+		s, err = Open(t.Context(), cfg)
+	}
+	if got := readAll(t, s, 0); len(got) != 1 {
+		t.Errorf("%d records, want 1", len(got))
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestManifestFailure(t *testing.T) {
+	t.Parallel()
+	var f faults
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, testConfig(f.wrap(mem)))
+	mustPut(t, s, recordIn(s, 0, "before"))
+	f.set(func(op errorfs.Op) bool {
+		ok, _ := filepath.Match("MANIFEST-*", filepath.Base(op.Path))
+		return ok && (op.Kind == errorfs.OpFileWrite || op.Kind == errorfs.OpFileSync)
+	}, errors.New("input/output error"), nil)
+	if _, err := s.db.AsyncFlush(); err != nil {
+		t.Fatal(err)
+	}
+	<-s.Failed()
+	if err := s.stream.Put(t.Context(), []ingest.Record{recordIn(s, 0, "after")})[0]; err == nil {
+		t.Error("Put succeeded after the failure")
+	}
+	crashed := mem.CrashClone(vfs.CrashCloneCfg{})
+	_ = s.Close() // reports the failure again
+	s = openTest(t, testConfig(crashed))
+	if got := readAll(t, s, 0); len(got) != 1 || string(got[0].Data) != "before" {
+		t.Errorf("read %q after the restart", got)
+	}
+}
+
+// A flush that fails is tried again by Pebble; until it succeeds new writes are refused, and reads go on.
+func TestFlushFailure(t *testing.T) {
+	t.Parallel()
+	var f faults
+	s := openTest(t, testConfig(f.wrap(vfs.NewMem())))
+	mustPut(t, s, recordIn(s, 0, "before"))
+	f.set(func(op errorfs.Op) bool { return op.Kind == errorfs.OpCreate && filepath.Ext(op.Path) == ".sst" }, syscall.ENOSPC, nil)
+	if _, err := s.db.AsyncFlush(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, func() bool { return s.Err() != nil })
+	if err := s.Err(); !errors.Is(err, ingest.ErrStorageFull) {
+		t.Errorf("Err() = %v, want ErrStorageFull", err)
+	}
+	if err := s.stream.Put(t.Context(), []ingest.Record{recordIn(s, 1, "during")})[0]; !errors.Is(err, ingest.ErrStorageFull) {
+		t.Errorf("Put while flushing fails: %v, want ErrStorageFull", err)
+	}
+	if got := readAll(t, s, 0); len(got) != 1 {
+		t.Errorf("read %v", got)
+	}
+	f.set(nil, nil, nil)
+	waitFor(t, func() bool { return s.Err() == nil })
+	mustPut(t, s, recordIn(s, 0, "after"))
+}
+
+// waitFor returns when the condition holds.
+func waitFor(t *testing.T, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain")
+		}
+		runtime.Gosched()
+	}
+}
+
+func TestDiskGuard(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	cfg := testConfig(mem)
+	cfg.MinFree = 100 << 20
+	s := openTest(t, cfg)
+	free := func(n uint64) {
+		mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: n, TotalBytes: 1 << 40, UsedBytes: 1<<40 - n})
+	}
+	apply := func(seq int) error {
+		to := consumer.Checkpoint{Position: schemas.Position{Sequence: fmt.Sprint(seq)}}
+		return s.index.Apply(t.Context(), "s", nil, to)
+	}
+	put := func() error {
+		// More than the guard admits without a look at the disk.
+		r := recordIn(s, 0, string(make([]byte, 700<<10)))
+		return s.stream.Put(t.Context(), []ingest.Record{r, r})[0]
+	}
+
+	free(1 << 30)
+	if err := errors.Join(put(), apply(1)); err != nil {
+		t.Fatal(err)
+	}
+	free(90 << 20)
+	if err := put(); !errors.Is(err, ingest.ErrStorageFull) {
+		t.Errorf("Put below the reserve: %v, want ErrStorageFull", err)
+	}
+	if err := apply(2); err != nil {
+		t.Errorf("Apply within the reserve: %v", err)
+	}
+	free(10 << 20)
+	// The guard looks again once it has admitted enough.
+	e := consumer.Entry{Encoded: make([]byte, minCompress-1)} // too small to be compressed
+	var err error
+	for i := 3; i < 50_000 && err == nil; i++ {
+		to := consumer.Checkpoint{Position: schemas.Position{Sequence: fmt.Sprint(i)}}
+		err = s.index.Apply(t.Context(), "s", []consumer.Entry{e}, to)
+	}
+	if !errors.Is(err, ingest.ErrStorageFull) {
+		t.Errorf("Apply at the end of the reserve: %v, want ErrStorageFull", err)
+	}
+	if _, err := s.stream.Trim(t.Context(), map[string]string{s.stream.shards[0].id: "1"}); err != nil {
+		t.Errorf("Trim on a full disk: %v", err)
+	}
+	free(1 << 30)
+	if err := errors.Join(put(), apply(100_000)); err != nil {
+		t.Errorf("with room again: %v", err)
+	}
+}

@@ -1,0 +1,31 @@
+package local
+
+import (
+	"context"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/goleak"
+
+	"penstock/ingest"
+)
+
+// Not parallel, so that no other test's goroutines come and go meanwhile.
+func TestCloseLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // counts the process's goroutines
+	before := goleak.IgnoreCurrent()
+	s := mustOpen(t, testConfig(vfs.NewMem()))
+	ended, cancel := context.WithCancel(t.Context())
+	for range 100 {
+		mustPut(t, s, recordIn(s, 0, "x"))
+	}
+	reading := make(chan struct{})
+	go func() {
+		defer close(reading)
+		_, _ = s.stream.Source().Read(context.Background(), s.stream.shards[0].id, "100", 1)
+	}()
+	cancel()
+	_ = s.stream.Put(ended, []ingest.Record{recordIn(s, 0, "x")})
+	mustClose(t, s)
+	<-reading
+	goleak.VerifyNone(t, before)
+}

@@ -1,0 +1,154 @@
+package local
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"penstock/consumer/query"
+)
+
+// maxSQL is Athena's limit for a query string, in bytes
+// (https://docs.aws.amazon.com/athena/latest/ug/service-limits.html).
+const maxSQL = 262_144
+
+// sqlStatement is one read-only statement that passed the policy.
+type sqlStatement struct {
+	translation
+	headings []heading
+}
+
+func refuseSQL(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", query.ErrStatement, fmt.Sprintf(format, args...))
+}
+
+// newStatement translates the SQL and checks, on DuckDB's own syntax tree, that it is one statement that only reads the
+// lake. DuckDB's settings forbid access to files as well (openSession); this is the first of two fences, and the one
+// with the better messages. serialize gives the tree of a statement as JSON.
+func newStatement(sql string, serialize func(sql string) ([]byte, error)) (*sqlStatement, error) {
+	switch {
+	case len(sql) > maxSQL:
+		return nil, refuseSQL("the statement has %d bytes; the limit is %d", len(sql), maxSQL)
+	case !utf8.ValidString(sql):
+		return nil, refuseSQL("the statement is not valid UTF-8")
+	case strings.IndexByte(sql, 0) >= 0:
+		return nil, refuseSQL("the statement contains a NUL character")
+	}
+	tokens := tokenize(sql)
+	if len(tokens) == 0 || tokens[0].is(";") {
+		return nil, refuseSQL("there is no statement")
+	}
+	s := &sqlStatement{translation: translate(sql)}
+	if s.failure != nil {
+		line, column := s.place(s.failedAt)
+		return nil, refuseSQL("line %d, column %d: %s", line, column, s.failure)
+	}
+	start := explained(s.text) // of the query, behind EXPLAIN
+	tree, err := serialize(s.text[start:])
+	if err != nil {
+		return nil, err
+	}
+	var parsed syntaxTree
+	if err := json.Unmarshal(tree, &parsed); err != nil {
+		return nil, fmt.Errorf("reading DuckDB's syntax tree: %w", err)
+	}
+	if err := parsed.failure(s, tokens, start); err != nil {
+		return nil, err
+	}
+	root, err := decodeNode(parsed.Statements[0])
+	if err != nil {
+		return nil, err
+	}
+	rules := sqlPolicy{statement: s, offset: start, tables: map[string]bool{}}
+	rules.collectNames(root)
+	if err := rules.check(root); err != nil {
+		return nil, err
+	}
+	if start == 0 {
+		s.headings = columnHeadings(root)
+	}
+	return s, nil
+}
+
+// explained is the offset of the statement behind an EXPLAIN, or 0.
+func explained(sql string) int {
+	tokens := tokenize(sql)
+	if len(tokens) < 2 || !tokens[0].is("explain") {
+		return 0
+	}
+	next := 1
+	for next < len(tokens) && (tokens[next].is("analyze") || tokens[next].is("verbose")) {
+		next++
+	}
+	if next < len(tokens) && tokens[next].is("(") && next+1 < len(tokens) &&
+		(tokens[next+1].is("format") || tokens[next+1].is("analyze") || tokens[next+1].is("type")) {
+		next = closingToken(tokens, next) + 1
+	}
+	if next == 0 || next >= len(tokens) { // a parenthesis that does not close, or nothing behind
+		return 0
+	}
+	return tokens[next].start
+}
+
+// syntaxTree is what json_serialize_sql answers.
+type syntaxTree struct {
+	Error      bool              `json:"error"`
+	Type       string            `json:"error_type"`
+	Message    string            `json:"error_message"`
+	Position   json.Number       `json:"position"`
+	Statements []json.RawMessage `json:"statements"`
+}
+
+func (t *syntaxTree) failure(s *sqlStatement, tokens []sqlToken, offset int) error {
+	switch {
+	case t.Error && t.Type == "not implemented": // DuckDB serialises queries only
+		return refuseSQL("%s is not allowed: only one SELECT, WITH, VALUES, EXPLAIN, SHOW or DESCRIBE statement",
+			statementKind(s.source, tokens))
+	case t.Error:
+		position, err := strconv.Atoi(t.Position.String())
+		return s.syntaxError(t.Message, position+offset, err == nil)
+	case len(t.Statements) == 0:
+		return refuseSQL("there is no statement")
+	case len(t.Statements) > 1:
+		return refuseSQL("there are %d statements; send one at a time", len(t.Statements))
+	}
+	return nil
+}
+
+// statementName is how the statement calls itself: by its first word, or behind WITH by the word that writes.
+func statementKind(sql string, tokens []sqlToken) string {
+	name, depth := "", 0
+	for _, t := range tokens {
+		switch {
+		case t.is("("):
+			depth++
+		case t.is(")"):
+			depth--
+		case t.kind != tokenWord || t.is("explain") || t.is("analyze"):
+		case name == "", depth == 0 && slices.Contains([]string{"insert", "update", "delete", "merge"}, t.lower):
+			name = strings.ToUpper(sql[t.start:t.end]) + " "
+		}
+		if name != "" && name != "WITH " {
+			break
+		}
+	}
+	return name + "statement"
+}
+
+// syntaxError words a parser's error, with a hint where Athena has syntax that is not available here.
+func (s *sqlStatement) syntaxError(message string, position int, known bool) error {
+	for _, construct := range unsupportedSyntax {
+		if at := construct.find(s.source); at >= 0 {
+			line, column := s.place(at)
+			return refuseSQL("line %d, column %d: %s is not supported%s", line, column, construct.name, construct.hint)
+		}
+	}
+	if !known {
+		return refuseSQL("%s", message)
+	}
+	line, column := s.place(s.origin(position))
+	return refuseSQL("line %d, column %d: %s", line, column, message)
+}

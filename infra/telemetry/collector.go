@@ -1,0 +1,107 @@
+package telemetry
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"penstock/consumer"
+	"penstock/ingest"
+)
+
+// collector turns the statistics into metrics at the moment of a scrape, so that nothing is counted twice over.
+type collector struct{ sources Sources }
+
+var _ prometheus.Collector = (*collector)(nil)
+
+// Describe sends nothing: the collector is unchecked, since its shards come and go.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	m := emitter{out}
+	m.ingest(c.sources.Ingest())
+	for _, fleet := range c.sources.Fleets() {
+		m.fleet(fleet)
+	}
+	m.lake(c.sources.Lake())
+	for _, s := range c.sources.Store().Shards {
+		m.gauge("penstock_stream_records", "Records that the stream keeps.", float64(s.Records), "shard", s.Shard)
+		m.gauge("penstock_stream_bytes", "Bytes that the stream keeps, before compression.", float64(s.Bytes), "shard", s.Shard)
+	}
+}
+
+type emitter struct{ out chan<- prometheus.Metric }
+
+// labels alternate names and values.
+func (m emitter) emit(kind prometheus.ValueType, name, help string, value float64, labels []string) {
+	names, values := make([]string, 0, len(labels)/2), make([]string, 0, len(labels)/2)
+	for i := 0; i+1 < len(labels); i += 2 {
+		names, values = append(names, labels[i]), append(values, labels[i+1])
+	}
+	m.out <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, names, nil), kind, value, values...)
+}
+
+func (m emitter) gauge(name, help string, value float64, labels ...string) {
+	m.emit(prometheus.GaugeValue, name, help, value, labels)
+}
+
+func (m emitter) counter(name, help string, value uint64, labels ...string) {
+	m.emit(prometheus.CounterValue, name, help, float64(value), labels)
+}
+
+func (m emitter) ingest(s ingest.Stats) {
+	m.counter("penstock_events_accepted_total", "Events acked.", s.Accepted)
+	m.counter("penstock_events_accepted_bytes_total", "Bytes of the bodies of acked events.", s.AcceptedBytes)
+	m.counter("penstock_stream_puts_total", "Calls that put records on the stream.", s.Puts)
+	const outcomes, help = "penstock_stream_put_records_total", "Records put on the stream, by outcome."
+	m.counter(outcomes, help, s.Records, "outcome", "stored")
+	m.counter(outcomes, help, s.Throttled, "outcome", "throttled")
+	m.counter(outcomes, help, s.Ambiguous, "outcome", "ambiguous")
+	m.counter(outcomes, help, s.Failed, "outcome", "failed")
+	m.gauge("penstock_queued_events", "Encoded events in lanes and flights.", float64(s.QueuedEvents))
+	m.gauge("penstock_queued_bytes", "Bytes of encoded events in lanes and flights.", float64(s.QueuedBytes))
+	m.gauge("penstock_inflight_bytes", "Bytes in flight.", float64(s.InFlightBytes))
+	m.gauge("penstock_inflight_limit_bytes", "Bytes in flight beyond which requests are refused.", float64(s.InFlightLimit))
+
+	var count uint64
+	buckets := make(map[float64]uint64, len(ingest.AckBuckets))
+	for i, n := range s.AckSeconds {
+		count += n
+		if i < len(ingest.AckBuckets) {
+			buckets[ingest.AckBuckets[i]] = count
+		}
+	}
+	desc := prometheus.NewDesc("penstock_ack_seconds", "Time from the acceptance of a document to its ack.", nil, nil)
+	m.out <- prometheus.MustNewConstHistogram(desc, count, s.AckSum, buckets)
+}
+
+func (m emitter) fleet(f consumer.FleetStats) {
+	unowned := 0
+	for _, s := range f.Shards {
+		if s.Owner == "" && !s.Drained {
+			unowned++
+		}
+		if !s.Ours {
+			continue
+		}
+		failing := 0.0
+		if s.Err != nil {
+			failing = 1
+		}
+		m.gauge("penstock_sink_lag_seconds", "Age of the newest moment that the sink has reached in the shard.",
+			s.Lag.Seconds(), "sink", f.Sink, "shard", s.Shard)
+		m.gauge("penstock_sink_failing", "1 while the shard waits to be tried again after an error.",
+			failing, "sink", f.Sink, "shard", s.Shard)
+	}
+	m.gauge("penstock_unowned_shards", "Shards that nobody works on.", float64(unowned), "sink", f.Sink)
+}
+
+func (m emitter) lake(s consumer.LakeStats) {
+	m.gauge("penstock_lake_buffered_rows", "Rows that wait for a commit.", float64(s.BufferedRows))
+	m.gauge("penstock_lake_buffered_bytes", "Bytes that wait for a commit.", float64(s.BufferedBytes))
+	m.counter("penstock_lake_rows_total", "Rows committed.", s.Rows)
+	const flushes, help = "penstock_lake_flushes_total", "Flushes, by outcome."
+	m.counter(flushes, help, s.Flushes, "outcome", "committed")
+	m.counter(flushes, help, s.Conflicts, "outcome", "conflict")
+	m.counter(flushes, help, s.Failures, "outcome", "failed")
+	m.gauge("penstock_lake_last_flush_seconds", "How long the last commit took.", s.LastFlush.Seconds())
+}

@@ -1,0 +1,67 @@
+package telemetry
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"penstock/consumer"
+	"penstock/ingest"
+)
+
+// Sources are asked when metrics are scraped. All are required.
+type Sources struct {
+	Ingest func() ingest.Stats
+	Fleets func() []consumer.FleetStats
+	Lake   func() consumer.LakeStats
+	Store  func() StoreStats
+}
+
+// StoreStats describe the stream on this machine. Bytes are before compression.
+type StoreStats struct {
+	Shards []StoreShard
+}
+
+// StoreShard is one shard's retained records.
+type StoreShard struct {
+	Shard          string
+	Records, Bytes int64
+}
+
+// Metrics gathers everything under names that begin with penstock_, and the Go runtime's own.
+type Metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.HistogramVec
+}
+
+// NewMetrics makes the registry.
+func NewMetrics(sources Sources) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "penstock_http_request_seconds", Help: "Time from the end of a request's header to its answer.",
+			Buckets: ingest.AckBuckets,
+		}, []string{"route", "method", "status"}),
+	}
+	m.registry.MustRegister(
+		m.requests,
+		&collector{sources},
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	return m
+}
+
+// Handler answers a scrape.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// Observe records an answer.
+func (m *Metrics) Observe(route, method string, status int, elapsed time.Duration) {
+	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Observe(elapsed.Seconds())
+}

@@ -1,0 +1,115 @@
+package telemetry
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"penstock/consumer"
+	"penstock/ingest"
+)
+
+func TestLogger(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	logger, err := NewLogger(&out, "json", "warn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger.Info("too quiet")
+	logger.Warn("heard", "n", 1)
+	var line struct {
+		Msg string
+		N   int
+	}
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Msg != "heard" || line.N != 1 {
+		t.Errorf("%v %s", err, out.Bytes())
+	}
+	out.Reset()
+	if logger, err = NewLogger(&out, "text", "debug"); err != nil {
+		t.Fatal(err)
+	}
+	logger.Debug("heard")
+	if !strings.Contains(out.String(), "msg=heard") {
+		t.Errorf("%s", out.Bytes())
+	}
+	for _, bad := range [][2]string{{"xml", "info"}, {"text", "loud"}, {"", "info"}} {
+		if _, err := NewLogger(&out, bad[0], bad[1]); err == nil || !strings.Contains(err.Error(), "must be") {
+			t.Errorf("%v: %v", bad, err)
+		}
+	}
+}
+
+// A scrape shows what the sources say at that moment, in Prometheus' own text format.
+func TestScrape(t *testing.T) {
+	t.Parallel()
+	accepted := uint64(6)
+	acks := make([]uint64, len(ingest.AckBuckets)+1)
+	acks[0], acks[2], acks[len(acks)-1] = 1, 2, 3
+	m := NewMetrics(Sources{
+		Ingest: func() ingest.Stats {
+			return ingest.Stats{
+				Accepted: accepted, AcceptedBytes: 600, Throttled: 2, Ambiguous: 1, Records: 9, Puts: 4,
+				QueuedEvents: 3, InFlightBytes: 77, InFlightLimit: 100, AckSeconds: acks, AckSum: 12.5,
+			}
+		},
+		Fleets: func() []consumer.FleetStats {
+			return []consumer.FleetStats{{Sink: "index", Shards: []consumer.ShardStats{
+				{Shard: "a", Owner: "me", Ours: true, Lag: 1500 * time.Millisecond, Err: errors.New("later")},
+				{Shard: "b"},
+				{Shard: "c", Drained: true},
+				{Shard: "d", Owner: "other"},
+			}}}
+		},
+		Lake:  func() consumer.LakeStats { return consumer.LakeStats{Flushes: 5, Rows: 50, Conflicts: 1} },
+		Store: func() StoreStats { return StoreStats{Shards: []StoreShard{{Shard: "a", Records: 8, Bytes: 800}}} },
+	})
+	m.Connections(func() (int, uint64) { return 7, 8 })
+	m.Observe("/v1/events", "POST", 202, 3*time.Millisecond)
+	scrape := func() string {
+		t.Helper()
+		res := httptest.NewRecorder()
+		m.Handler().ServeHTTP(res, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+		if res.Code != 200 {
+			t.Fatalf("%d %s", res.Code, res.Body)
+		}
+		return res.Body.String()
+	}
+	text := scrape()
+	for _, want := range []string{
+		"penstock_events_accepted_total 6",
+		`penstock_stream_put_records_total{outcome="throttled"} 2`,
+		"penstock_inflight_bytes 77",
+		`penstock_ack_seconds_bucket{le="0.0005"} 1`,
+		`penstock_ack_seconds_bucket{le="0.002"} 3`,
+		`penstock_ack_seconds_bucket{le="2"} 3`,
+		`penstock_ack_seconds_bucket{le="+Inf"} 6`,
+		"penstock_ack_seconds_sum 12.5",
+		`penstock_sink_lag_seconds{shard="a",sink="index"} 1.5`,
+		`penstock_sink_failing{shard="a",sink="index"} 1`,
+		`penstock_unowned_shards{sink="index"} 1`,
+		`penstock_lake_flushes_total{outcome="conflict"} 1`,
+		`penstock_stream_bytes{shard="a"} 800`,
+		"penstock_http_connections 7",
+		"penstock_http_refused_connections_total 8",
+		`penstock_http_request_seconds_count{method="POST",route="/v1/events",status="202"} 1`,
+		"go_goroutines ",
+	} {
+		if !strings.Contains(text, "\n"+want) {
+			t.Errorf("the scrape lacks %s", want)
+		}
+	}
+	for _, never := range []string{`shard="d"`, `penstock_sink_lag_seconds{shard="b"`} {
+		if strings.Contains(text, never) {
+			t.Errorf("the scrape has %s, which this process does not know", never)
+		}
+	}
+	accepted = 7
+	if !strings.Contains(scrape(), "\npenstock_events_accepted_total 7") {
+		t.Error("the second scrape shows the first one's numbers")
+	}
+}
