@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"penstock/infra/client"
+	"penstock/infra/client/tabular"
+)
+
+// lakeCmd is `penstock lake`.
+type lakeCmd struct {
+	Status lakeStatusCmd `cmd:"" help:"Show the table that SQL reads: its size, its snapshot, and how far it has come."`
+}
+
+// lakeStatusCmd is `penstock lake status`.
+type lakeStatusCmd struct {
+	remote
+	JSON bool `name:"json" help:"As the server's JSON."`
+}
+
+// Help implements kong.HelpProvider.
+func (*lakeStatusCmd) Help() string {
+	return `Everything that was received before "complete through" is in the table.
+
+Examples:
+
+    penstock lake status
+    penstock lake status --json | jq .rows`
+}
+
+// Run shows the state of the table.
+func (c *lakeStatusCmd) Run(ctx context.Context, out *output) error {
+	api, err := c.connect(1)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	status, raw, err := api.Lake(ctx)
+	if err != nil {
+		return explained(err)
+	}
+	if c.JSON {
+		var line bytes.Buffer
+		if err := json.Compact(&line, raw); err != nil {
+			return fmt.Errorf("read the server's JSON: %w", err)
+		}
+		line.WriteByte('\n')
+		_, err = line.WriteTo(out.stdout)
+		return err
+	}
+	return showLake(out, &status, time.Now())
+}
+
+func showLake(out *output, s *client.LakeStatus, now time.Time) error {
+	var b strings.Builder
+	snapshot := "none yet"
+	if !s.Committed.IsZero() {
+		snapshot = fmt.Sprintf("%d, committed %s (%s kept)", s.SnapshotID, moment(s.Committed, now), plural(int64(s.Snapshots), "snapshot"))
+	}
+	for _, line := range [][2]string{
+		{"table", tabular.Visible(s.Table)},
+		{"rows", humanize.Comma(s.Rows)},
+		{"data", plural(s.DataFiles, "file") + ", " + bytesText(s.DataBytes)},
+		{"snapshot", snapshot},
+		{"complete through", moment(s.CompleteThrough, now)},
+	} {
+		fmt.Fprintf(&b, "%-17s %s\n", line[0], line[1])
+	}
+	b.WriteByte('\n')
+	table := &tabular.Table{Header: []string{"shard", "position", "read through", "state"}}
+	for _, shard := range s.Shards {
+		state := "open"
+		if shard.End {
+			state = "read to its end"
+		}
+		table.Rows = append(table.Rows, texts(shard.Shard, shard.Position, moment(shard.AsOf, now), state))
+	}
+	if len(s.Shards) > 0 {
+		if err := table.Render(&b, out.style()); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprint(out.stdout, b.String())
+	return err
+}
+
+// moment writes a time and how long it is ago.
+func moment(t, now time.Time) string {
+	if t.IsZero() {
+		return "not known"
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC") + ", " + humanize.RelTime(t, now, "ago", "from now")
+}
+
+// texts makes a row.
+func texts(values ...string) []tabular.Value {
+	row := make([]tabular.Value, len(values))
+	for i, v := range values {
+		row[i].Text = v
+	}
+	return row
+}
+
+// style is how tables look on standard output.
+func (o *output) style() tabular.Style {
+	return tabular.Style{Width: o.stdoutWidth, Color: o.color && o.stdoutWidth > 0}
+}

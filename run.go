@@ -1,0 +1,53 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// run parses the command line, runs the command and returns the exit status: 0 done, 1 failed, 2 a wrong command line.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var c cli
+	status := -1
+	parser, err := kong.New(&c,
+		kong.Name("penstock"),
+		kong.Description("A durable front door for JSON: POST documents, look them up by id, ask for them in SQL."),
+		kong.UsageOnError(),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { status = code }), // --help
+	)
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "penstock:", err) // nothing is left to tell it to
+		return 2
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if status >= 0 {
+		return status
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "penstock:", err) // nothing is left to tell it to
+		return 2
+	}
+	// The first signal ends the command in order; from then on signals have their usual effect, so a second one aborts.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	command.BindTo(ctx, (*context.Context)(nil))
+	if err := command.Run(newOutput(stdin, stdout, stderr)); err != nil {
+		if !errors.Is(err, errReported) {
+			_, _ = fmt.Fprintln(stderr, "penstock:", err) // nothing is left to tell it to
+		}
+		return 1
+	}
+	return 0
+}

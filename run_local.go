@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"penstock/infra/local"
+)
+
+func (l *localProcess) httpURL() string { return "http://" + l.http.Addr().String() }
+
+func (l *localProcess) s3URL() string { return "http://" + l.s3Address }
+
+// start runs every part and returns once the S3 endpoint listens. What fails later comes through l.failed.
+func (l *localProcess) start(ctx context.Context) error {
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	l.background = cancel
+	l.goes("index fleet", func() error { return l.index.Run(background) })
+	l.goes("lake fleet", func() error { return l.lake.Run(background) })
+	l.goes("housekeeping", func() error {
+		l.store.Tend(background, tendInterval, l.watermarks.SafeToTrim, l.logger)
+		return nil
+	})
+	l.goes("state", func() error {
+		select {
+		case <-l.store.Failed():
+			return fmt.Errorf("the state can't be written any more; start again to replay its log: %w", l.store.Err())
+		case <-background.Done():
+			return nil
+		}
+	})
+	listening := make(chan string, 1)
+	l.goes("S3 endpoint", func() error {
+		return local.ServeS3(background, l.s3, func(address string) { listening <- address })
+	})
+	select {
+	case l.s3Address = <-listening:
+	case err := <-l.failed:
+		return err
+	}
+	if l.admin != nil {
+		l.goes("admin HTTP", func() error { return l.server.ServeAdmin(l.admin) })
+	}
+	l.goes("HTTP", func() error { return l.server.Serve(l.http) })
+	return nil
+}
+
+// goes runs a part; its error ends the process.
+func (l *localProcess) goes(name string, part func() error) {
+	l.parts.Store(name, nil)
+	l.running.Go(func() {
+		defer l.parts.Delete(name)
+		if err := part(); err != nil && !errors.Is(err, context.Canceled) {
+			select {
+			case l.failed <- fmt.Errorf("%s: %w", name, err):
+			default: // the process is ending because of others
+			}
+		}
+	})
+}
+
+// stop ends everything, in the order in which nothing acked is lost and nobody waits for what has gone. Requests and
+// queries have drainTime, and then the rest has it again.
+func (l *localProcess) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	// Running SQL is cancelled while requests are still answered: those that wait for it learn so, and hold up nobody.
+	queries := make(chan error, 1)
+	go func() { queries <- l.queries.Close(ctx) }()
+	err := errors.Join(
+		l.server.Shutdown(ctx), // no new requests; those under way are answered
+		l.ingest.Drain(ctx),    // no flight is left behind
+		<-queries,
+	)
+	l.background() // the fleets flush what they have, and give back their leases last
+	stopped := make(chan struct{})
+	go func() { l.running.Wait(); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-time.After(drainTime):
+		var late []string
+		l.parts.Range(func(name, _ any) bool { late = append(late, fmt.Sprint(name)); return true })
+		err = errors.Join(err, fmt.Errorf("did not stop in time: %s; what was acked is on disk", strings.Join(late, ", ")))
+	}
+	return errors.Join(err, l.close())
+}
+
+// close gives back what openLocal opened.
+func (l *localProcess) close() error {
+	var errs []error
+	for _, ln := range []net.Listener{l.http, l.admin} {
+		if ln != nil {
+			if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if l.engine != nil {
+		l.engine.Close()
+	}
+	if l.localCore != nil {
+		errs = append(errs, l.store.Close())
+	}
+	return errors.Join(errs...)
+}

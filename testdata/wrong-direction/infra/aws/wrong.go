@@ -1,0 +1,3 @@
+package aws
+
+import _ "penstock/infra/local"

@@ -1,0 +1,3 @@
+package schemas
+
+import _ "penstock/consumer"

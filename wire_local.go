@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"penstock/consumer"
+	"penstock/consumer/query"
+	"penstock/infra/iceberg"
+	"penstock/infra/local"
+	"penstock/infra/telemetry"
+	"penstock/ingest"
+	"penstock/ingest/httpapi"
+)
+
+// What one machine does not need to have told by flags.
+const (
+	bodiesBucket = "penstock"
+	// localOwner names this process in the leases. The data directory's lock admits one process, so after a restart the
+	// leases are its own again at once.
+	localOwner   = "local"
+	leaseLife    = 10 * time.Second
+	pageBytes    = 4 << 20
+	tendInterval = 10 * time.Second
+	// largeRequests at once keep the processors and the disk busy.
+	largeRequests = 8
+	// freshTimeout is how long a query waits for what was acked before it to be flushed.
+	freshTimeout = 10 * time.Second
+	// flushGap keeps the flushes that queries ask for at 4 a second.
+	flushGap = 250 * time.Millisecond
+	// Executions and their results that are kept for those who come back for them.
+	maxQueuedQueries = 64
+	maxExecutions    = 256
+	resultTTL        = time.Hour
+)
+
+// localCore is all that must be durable: from the ack to both sinks, on one file system.
+type localCore struct {
+	store      *local.Store
+	bodies     *local.Bodies
+	table      *iceberg.Lake
+	indexSink  *consumer.IndexSink
+	lakeSink   *consumer.LakeSink
+	index      *consumer.Fleet
+	lake       *consumer.Fleet
+	watermarks *consumer.Watermarks
+	budget     *ingest.Budget
+	ingest     *ingest.Ingest
+}
+
+func objectsDir(c *localCmd) string { return filepath.Join(c.Data, "objects") }
+
+// openCore opens the data directory on fsys and builds the core over it; nothing runs yet. A failure leaves nothing open.
+func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger) (_ *localCore, err error) {
+	k := &localCore{budget: ingest.NewBudget(int64(c.Memory))}
+	k.store, err = local.Open(ctx, local.Config{
+		Dir: c.Data, FS: fsys, Shards: c.Shards, Retention: c.Retention, RetentionBytes: int64(c.RetentionBytes),
+		MinFree: int64(c.MinFree), Now: time.Now, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.store.Close())
+		}
+	}()
+	if k.bodies, err = local.NewBodies(fsys, objectsDir(c), bodiesBucket, k.store.Guard()); err != nil {
+		return nil, err
+	}
+	k.table, err = iceberg.Open(ctx, iceberg.Config{
+		Location: filepath.Join(c.Data, "lake", "events"), FS: fsys, Pointer: k.store.Pointer(), Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	stream, letters := k.store.Stream(), k.store.DeadLetters()
+	source := stream.Source()
+	k.indexSink = consumer.NewIndexSink(k.store.Index(), letters, logger)
+	k.lakeSink = consumer.NewLakeSink(consumer.LakeConfig{
+		FlushBytes: int64(c.FlushBytes), MaxBytes: 2 * int64(c.FlushBytes), FlushAge: c.FlushAge,
+		QueryInterval: flushGap, FinalFlush: drainTime / 2, Fetches: 4, Log: logger,
+	}, k.table, k.bodies, letters)
+	fleet := consumer.FleetConfig{Owner: localOwner, LeaseLife: leaseLife, PageBytes: pageBytes, Log: logger}
+	k.index = consumer.NewFleet(fleet, source, k.store.Leases(), k.indexSink, letters)
+	k.lake = consumer.NewFleet(fleet, source, k.store.Leases(), k.lakeSink, letters)
+	k.watermarks = consumer.NewWatermarks(source, k.indexSink, k.table)
+	k.ingest, err = ingest.New(ctx, ingest.Config{Slots: 1, Large: largeRequests, Now: time.Now},
+		stream, k.bodies, k.store.Claims(), k.store.Ledger(), k.budget)
+	return k, err
+}
+
+// localProcess is everything that `penstock local` runs.
+type localProcess struct {
+	*localCore
+	cfg    *localCmd
+	logger *slog.Logger
+
+	http, admin net.Listener // admin is nil when /metrics is served by http
+	server      *httpapi.Server
+	engine      *local.DuckDB
+	queries     *query.Service
+	s3          local.S3Config
+	s3Address   string
+
+	background context.CancelFunc // ends the fleets, the housekeeping and the S3 endpoint
+	running    sync.WaitGroup
+	parts      sync.Map // names of what runs
+	failed     chan error
+}
+
+// openLocal opens the listeners and the data directory and builds every part; nothing serves yet. A failure leaves
+// nothing open.
+func openLocal(ctx context.Context, c *localCmd, logs io.Writer) (_ *localProcess, err error) {
+	l := &localProcess{cfg: c, failed: make(chan error, 8)}
+	if l.logger, err = telemetry.NewLogger(logs, c.LogFormat, c.LogLevel); err != nil {
+		return nil, err
+	}
+	// The collector works harder before memory grows past what the operator allowed for.
+	debug.SetMemoryLimit(2*int64(c.Memory) + 256<<20)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.close())
+		}
+	}()
+	if err := l.listen(ctx); err != nil {
+		return nil, err
+	}
+	if l.localCore, err = openCore(ctx, c, vfs.Default, l.logger); err != nil {
+		return nil, err
+	}
+	keys, err := local.LoadS3Credentials(filepath.Join(c.Data, "s3-credentials"))
+	if err != nil {
+		return nil, err
+	}
+	l.s3 = local.S3Config{Listen: c.S3Listen, Dir: objectsDir(c), AccessKey: keys.AccessKey, SecretKey: keys.SecretKey}
+	if err := l.buildQueries(); err != nil {
+		return nil, err
+	}
+	return l, l.buildServer()
+}
+
+func (l *localProcess) listen(ctx context.Context) (err error) {
+	var lc net.ListenConfig
+	if l.http, err = lc.Listen(ctx, "tcp", l.cfg.Listen); err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	admin := l.cfg.AdminListen
+	if admin == "" && !isLoopback(l.cfg.Listen) {
+		admin = "127.0.0.1:9090"
+	}
+	if admin != "" {
+		if l.admin, err = lc.Listen(ctx, "tcp", admin); err != nil {
+			return fmt.Errorf("--admin-listen: %w", err)
+		}
+	}
+	return nil
+}
+
+// buildQueries puts DuckDB on the lake.
+func (l *localProcess) buildQueries() (err error) {
+	scratch := filepath.Join(l.cfg.Data, "scratch")
+	l.engine, err = local.NewDuckDB(local.DuckDBConfig{
+		TempDir: filepath.Join(scratch, "spill"), MaxTemp: int64(l.cfg.QueryMaxSpill), MemoryLimit: int64(l.cfg.QueryMemory),
+		Threads: runtime.GOMAXPROCS(0), Now: time.Now,
+	}, l.table)
+	if err != nil {
+		return err
+	}
+	l.queries, err = query.New(query.Config{
+		Dir: filepath.Join(scratch, "results"), Concurrency: l.cfg.QueryConcurrency, MaxQueued: maxQueuedQueries,
+		MaxExecutions: maxExecutions, ResultTTL: resultTTL, Timeout: l.cfg.QueryTimeout,
+		MaxResultBytes: int64(l.cfg.QueryMaxResult), Now: time.Now, Logger: l.logger,
+	}, l.engine, consumer.NewFreshness(l.store.Stream(), l.lakeSink, freshTimeout, time.Now))
+	return err
+}
