@@ -1,0 +1,40 @@
+# `make` alone prints the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GO_BUILD = go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+
+.PHONY: help run test race lint demo bench build tools-present
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+run: build ## build and start Penstock on this machine (data in ./penstock-data, HTTP on 127.0.0.1:8080)
+	./bin/penstock local
+
+test: tools-present ## all tests
+	go test ./...
+
+race: tools-present ## all tests under the race detector
+	go test -race ./...
+
+lint: tools-present ## gofmt, go vet and golangci-lint
+	@test -z "$$(gofmt -l .)" || { echo "gofmt wanted on:"; gofmt -l .; exit 1; }
+	go vet ./...
+	go tool -modfile=.ci/tools/go.mod golangci-lint run ./...
+
+demo: build ## start on free ports, send events, run three queries, stop
+	./infra/deploy/demo.sh
+
+bench: build ## measure bin/penstock against named limits (some minutes; figures and method in BENCHMARKS.md)
+	go run ./infra/bench -server bin/penstock -json bin/bench.json
+
+build: tools-present ## bin/penstock, one binary with everything embedded
+	@mkdir -p bin
+	$(GO_BUILD) -o bin/penstock .
+
+tools-present:
+	@command -v go >/dev/null || { echo "Penstock needs Go 1.26 or newer: https://go.dev/dl/"; exit 1; }
+	@echo '#include <string>' | $$(go env CXX) -x c++ -fsyntax-only - 2>/dev/null || { \
+	  echo "Penstock needs a C compiler with the C++ library, for DuckDB ($$(go env CXX) can't build); on Debian: apt-get install g++"; exit 1; }
+	@test -x bin/penstock || echo "The first build compiles Arrow, Iceberg and Pebble and links DuckDB: allow some minutes."
