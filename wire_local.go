@@ -92,13 +92,18 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 		FlushBytes: int64(c.FlushBytes), MaxBytes: 2 * int64(c.FlushBytes), FlushAge: c.FlushAge,
 		QueryInterval: flushGap, FinalFlush: drainTime / 2, Fetches: 4, Log: logger,
 	}, k.table, k.bodies, letters)
-	fleet := consumer.FleetConfig{Owner: localOwner, LeaseLife: leaseLife, PageBytes: pageBytes, Log: logger}
-	k.index = consumer.NewFleet(fleet, source, k.store.Leases(), k.indexSink, letters)
-	k.lake = consumer.NewFleet(fleet, source, k.store.Leases(), k.lakeSink, letters)
 	k.watermarks = consumer.NewWatermarks(source, k.indexSink, k.table)
 	k.ingest, err = ingest.New(ctx, ingest.Config{Slots: 1, Large: largeRequests, Now: time.Now},
 		stream, k.bodies, k.store.Claims(), k.store.Ledger(), k.budget)
-	return k, err
+	if err != nil {
+		return nil, err
+	}
+	fleet := consumer.FleetConfig{Owner: localOwner, LeaseLife: leaseLife, PageBytes: pageBytes, Busy: k.ingest.Busy, Log: logger}
+	k.index = consumer.NewFleet(fleet, source, k.store.Leases(), k.indexSink, letters)
+	// Who waits for the answer to a query waits for the lake.
+	fleet.Busy = func() bool { return k.ingest.Busy() && !k.lakeSink.Awaited() }
+	k.lake = consumer.NewFleet(fleet, source, k.store.Leases(), k.lakeSink, letters)
+	return k, nil
 }
 
 // localProcess is everything that `penstock local` runs.

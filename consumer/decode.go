@@ -32,7 +32,11 @@ func decodePage(sink, shard string, page Page, from Checkpoint) decoded {
 func (d *decoded) record(sink, shard string, r Record) {
 	done := d.to.Position
 	first := schemas.Position{Sequence: r.Sequence}
-	events, err := schemas.Deaggregate(r.Data)
+	deaggregate := schemas.Deaggregate
+	if r.Checked {
+		deaggregate = schemas.DeaggregateChecked
+	}
+	events, err := deaggregate(r.Data)
 	if err != nil {
 		if first.Compare(done) > 0 {
 			d.to.Position = first

@@ -19,7 +19,9 @@ type FleetConfig struct {
 	LeaseLife time.Duration
 	// PageBytes is how much of a shard is read at once.
 	PageBytes int
-	Log       *slog.Logger
+	// Busy reports whether clients wait on this machine for acks, to which the fleet then gives way.
+	Busy func() bool
+	Log  *slog.Logger
 }
 
 // Fleet is this process's part of the workers that feed one sink. The processes of a fleet share the shards by leases,
@@ -30,6 +32,7 @@ type Fleet struct {
 	leases  Leases
 	sink    Sink
 	letters DeadLetters
+	pacer   *pacer
 	log     *slog.Logger
 
 	workers  sync.WaitGroup // workers that may still deliver
@@ -47,6 +50,7 @@ type Fleet struct {
 func NewFleet(cfg FleetConfig, source Source, leases Leases, sink Sink, letters DeadLetters) *Fleet {
 	return &Fleet{
 		cfg: cfg, source: source, leases: leases, sink: sink, letters: letters,
+		pacer:   newPacer(cfg.Busy),
 		log:     cfg.Log.With("sink", sink.Name()),
 		listed:  map[string]Shard{},
 		seen:    sightings{},

@@ -298,7 +298,7 @@ func TestSinkThatFailsStopsTheFleet(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "a")
-		cfg := FleetConfig{Owner: "one", LeaseLife: testLife, PageBytes: 1, Log: discard()}
+		cfg := FleetConfig{Owner: "one", LeaseLife: testLife, PageBytes: 1, Busy: never, Log: discard()}
 		f := NewFleet(cfg, w.stream, w.leases, failingSink{NewIndexSink(w.index, w.letters, discard())}, w.letters)
 		if err := f.Run(t.Context()); !errors.Is(err, errInjected) {
 			t.Errorf("Run: %v, want the sink's error", err)

@@ -25,7 +25,7 @@ func (f *Fleet) start(ctx, keepCtx context.Context, lease Lease) {
 		stop:  stop,
 		worker: &worker{
 			shard: f.listed[lease.Shard], source: f.source, sink: f.sink, letters: f.letters,
-			pageBytes: f.cfg.PageBytes, log: f.log.With("shard", lease.Shard), awaitParents: f.awaitParents,
+			pageBytes: f.cfg.PageBytes, pacer: f.pacer, log: f.log.With("shard", lease.Shard), awaitParents: f.awaitParents,
 		},
 	}
 	f.held[lease.Shard] = h

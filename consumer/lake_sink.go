@@ -230,6 +230,13 @@ func (s *LakeSink) FlushThrough(ctx context.Context, tips map[string]string) err
 	return s.await(ctx, func() (bool, error) { return s.buffer.holds(tips), nil })
 }
 
+// Awaited reports whether somebody waits in FlushThrough.
+func (s *LakeSink) Awaited() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queries) > 0
+}
+
 // Holds reports whether the table is known to hold everything up to the given sequence number of each shard.
 func (s *LakeSink) Holds(tips map[string]string) bool {
 	s.mu.Lock()

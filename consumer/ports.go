@@ -50,6 +50,8 @@ type Record struct {
 	Sequence string
 	Arrived  time.Time
 	Data     []byte
+	// Checked: the store has verified Data by a checksum of its own, so an aggregate's needs no second look.
+	Checked bool
 }
 
 // Entry is one event with its place in the stream.
@@ -72,9 +74,10 @@ type Checkpoint struct {
 
 // Index is the lookup table.
 type Index interface {
-	// Apply makes the entries durable, one item per event id, and moves the shard's checkpoint to the given one, never
-	// before the entries are durable (invariant 6). The same entries again change nothing. A checkpoint that lies
-	// behind the stored one leaves the stored one.
+	// Apply stores the entries, one item per event id, and moves the shard's checkpoint to the given one. Whatever happens,
+	// a checkpoint that is found later has all entries before it (invariant 6); a crash may take both back together, as
+	// long as the stream still holds the records. The same entries again change nothing. A checkpoint that lies behind
+	// the stored one leaves the stored one.
 	Apply(ctx context.Context, shard string, entries []Entry, to Checkpoint) error
 	// Checkpoint of the shard; the zero Checkpoint when there is none.
 	Checkpoint(ctx context.Context, shard string) (Checkpoint, error)

@@ -22,6 +22,7 @@ type worker struct {
 	sink      Sink
 	letters   DeadLetters
 	pageBytes int
+	pacer     *pacer
 	log       *slog.Logger
 	// awaitParents returns when every parent of the shard is drained, or ctx ends.
 	awaitParents func(ctx context.Context, shard Shard) error
@@ -86,7 +87,7 @@ func (w *worker) pass(ctx context.Context, retry *backoff) error {
 	}
 	inside := after != from.Position.Sequence
 	for {
-		page, err := w.source.Read(ctx, w.shard.ID, after, w.pageBytes)
+		page, err := w.source.Read(ctx, w.shard.ID, after, w.pacer.pageBytes(w.pageBytes))
 		if err != nil {
 			return fmt.Errorf("read after %q: %w", after, err)
 		}
@@ -103,7 +104,15 @@ func (w *worker) pass(ctx context.Context, retry *backoff) error {
 			}
 			inside = false
 		}
-		if from, err = w.deliver(ctx, page, from); err != nil {
+		if len(page.Records) == 0 {
+			from, err = w.deliver(ctx, page, from)
+		} else {
+			err = w.pacer.work(ctx, lagOf(page), func() (err error) {
+				from, err = w.deliver(ctx, page, from)
+				return err
+			})
+		}
+		if err != nil {
 			return err
 		}
 		retry.reset()

@@ -120,7 +120,7 @@ func (w *world) start(owner string) *process { return w.startWith(owner, testLak
 func (w *world) startWith(owner string, lake LakeConfig) *process {
 	ctx, stop := context.WithCancel(context.Background())
 	log := slog.New(slog.DiscardHandler)
-	cfg := FleetConfig{Owner: owner, LeaseLife: testLife, PageBytes: 4 << 10, Log: log}
+	cfg := FleetConfig{Owner: owner, LeaseLife: testLife, PageBytes: 4 << 10, Busy: never, Log: log}
 	p := &process{
 		indexSink: NewIndexSink(w.index, w.letters, log),
 		lakeSink:  NewLakeSink(lake, w.lake, w.bodies, w.letters),

@@ -74,6 +74,9 @@ func New(
 	return in, nil
 }
 
+// Busy reports whether anybody waits for an ack.
+func (in *Ingest) Busy() bool { return in.gate.count() > 0 }
+
 // Drain refuses new submissions and returns when the last flight has landed, or ctx ends. In that case it gives up on
 // what is still under way: nothing is sent any more, and calls to the ports are cancelled.
 func (in *Ingest) Drain(ctx context.Context) error {

@@ -146,6 +146,7 @@ func tableProperties() icebergo.Properties {
 	return icebergo.Properties{
 		table.WriteTargetFileSizeBytesKey: fmt.Sprint(targetFileSize),
 		table.ParquetCompressionKey:       "zstd",
+		table.ParquetCompressionLevelKey:  "1", // a third of the time of the default, for a tenth more bytes
 		table.ParquetRowGroupSizeBytesKey: fmt.Sprint(rowGroupBytes),
 		// Bounds of bodies, hashes and positions prune nothing and would fill the manifests.
 		table.MetricsModeColumnConfPrefix + ".data":       "counts",

@@ -101,7 +101,7 @@ func TestLogFailure(t *testing.T) {
 				t.Errorf("Ledger after the failure: %v, want ErrUnsettled", err)
 			}
 			if got := readAll(t, s, 0); len(got) != 1 || string(got[0].Data) != "before" {
-				t.Errorf("read %q after the failure", got)
+				t.Errorf("read %v after the failure", got)
 			}
 			crashed := mem.CrashClone(vfs.CrashCloneCfg{})
 			f.set(nil, nil, nil)
@@ -109,7 +109,7 @@ func TestLogFailure(t *testing.T) {
 
 			s = openTest(t, testConfig(crashed))
 			if got := readAll(t, s, 0); len(got) < 1 || string(got[0].Data) != "before" {
-				t.Errorf("read %q after the restart", got)
+				t.Errorf("read %v after the restart", got)
 			}
 			mustPut(t, s, recordIn(s, 0, "again"))
 		})
@@ -197,7 +197,7 @@ func TestManifestFailure(t *testing.T) {
 	_ = s.Close() // reports the failure again
 	s = openTest(t, testConfig(crashed))
 	if got := readAll(t, s, 0); len(got) != 1 || string(got[0].Data) != "before" {
-		t.Errorf("read %q after the restart", got)
+		t.Errorf("read %v after the restart", got)
 	}
 }
 
@@ -270,7 +270,7 @@ func TestDiskGuard(t *testing.T) {
 	}
 	free(10 << 20)
 	// The guard looks again once it has admitted enough.
-	e := consumer.Entry{Encoded: make([]byte, minCompress-1)} // too small to be compressed
+	e := consumer.Entry{Encoded: make([]byte, 255)}
 	var err error
 	for i := 3; i < 50_000 && err == nil; i++ {
 		to := consumer.Checkpoint{Position: schemas.Position{Sequence: fmt.Sprint(i)}}

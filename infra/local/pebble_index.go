@@ -8,30 +8,14 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/klauspost/compress/zstd"
 
 	"penstock/consumer"
 	"penstock/schemas"
 )
 
-// How an item's event is stored: the first byte of its value.
-const (
-	itemPlain = 0
-	itemZstd  = 1
-)
-
-// minCompress is the size in bytes below which compressing isn't worth its time.
-const minCompress = 256
-
-// maxItem is the largest event that an item may unpack to, with room to spare over MaxInlineBody and MaxAttributes; it
-// bounds what a damaged item can make us allocate.
-const maxItem = 4 << 20
-
 // Index is the lookup table: one item per event id, beside the checkpoints of the sink that fills it.
 type Index struct {
 	store *Store
-	enc   *zstd.Encoder
-	dec   *zstd.Decoder
 
 	mu     sync.Mutex
 	shards map[string]*indexShard
@@ -44,21 +28,13 @@ type indexShard struct {
 	apply sync.Mutex // held for a whole Apply: checkpoints are compared and moved one at a time
 
 	mu    sync.Mutex
-	at    consumer.Checkpoint // durable, except that AsOf may be ahead
-	moved chan struct{}       // closed at the next move; nil when nobody waits
+	at    consumer.Checkpoint
+	moved chan struct{} // closed at the next move; nil when nobody waits
 }
 
 func openIndex(s *Store) (*Index, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		return nil, fmt.Errorf("index: %w", err)
-	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(maxItem))
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("index: %w", err), enc.Close())
-	}
-	ix := &Index{store: s, enc: enc, dec: dec, shards: make(map[string]*indexShard)}
-	err = s.scan(context.Background(), []byte{kindCheckpoint}, nil, func(key, value []byte) (bool, error) {
+	ix := &Index{store: s, shards: make(map[string]*indexShard)}
+	err := s.scan(context.Background(), []byte{kindCheckpoint}, nil, func(key, value []byte) (bool, error) {
 		c, err := decodeCheckpoint(value)
 		if err != nil {
 			return false, fmt.Errorf("checkpoint of %s: %w", key[1:], err)
@@ -70,20 +46,14 @@ func openIndex(s *Store) (*Index, error) {
 		return true, nil
 	})
 	if err != nil {
-		ix.close()
 		return nil, fmt.Errorf("index: %w", err)
 	}
 	return ix, nil
 }
 
-// close frees the codecs; the encoder has written nothing that its Close could fail to write.
-func (ix *Index) close() {
-	ix.dec.Close()
-	_ = ix.enc.Close()
-}
-
-// Apply implements consumer.Index: items and checkpoint in one batch. It is synced, since Trim relies on checkpoints,
-// unless nothing but AsOf changes.
+// Apply implements consumer.Index: items and checkpoint in one batch, which is not synced. A crash may take the newest
+// batches back, whole and from the end; they are then read again from the stream. Trim's own synced batch comes after them
+// in the same log, so the stream keeps a record for as long as its items could be taken back.
 func (ix *Index) Apply(ctx context.Context, shard string, entries []consumer.Entry, to consumer.Checkpoint) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("index of %s: %w", shard, err)
@@ -104,11 +74,7 @@ func (ix *Index) Apply(ctx context.Context, shard string, entries []consumer.Ent
 	if batch.Empty() {
 		return batch.Close()
 	}
-	opts := pebble.Sync
-	if len(entries) == 0 && from.Position == next.Position && from.End == next.End {
-		opts = pebble.NoSync
-	}
-	if err := ix.store.commit(batch, opts, false); err != nil {
+	if err := ix.store.commit(batch, pebble.NoSync, false); err != nil {
 		return fmt.Errorf("index of %s: %w", shard, err)
 	}
 	sh.move(next)
@@ -116,11 +82,14 @@ func (ix *Index) Apply(ctx context.Context, shard string, entries []consumer.Ent
 }
 
 func (ix *Index) batch(shard string, entries []consumer.Entry, from, to consumer.Checkpoint) (*pebble.Batch, error) {
-	batch := ix.store.db.NewBatch()
-	var value []byte
+	const overhead = 64 // of key and batch for one item
+	size := overhead
 	for i := range entries {
-		value = ix.appendItem(value[:0], entries[i].Encoded)
-		if err := batch.Set(keyItem(entries[i].Event.ID), value, nil); err != nil {
+		size += overhead + len(entries[i].Encoded)
+	}
+	batch := ix.store.db.NewBatchWithSize(size)
+	for i := range entries {
+		if err := batch.Set(keyItem(entries[i].Event.ID), entries[i].Encoded, nil); err != nil {
 			return nil, errors.Join(err, batch.Close())
 		}
 	}
@@ -147,7 +116,7 @@ func later(from, to consumer.Checkpoint) consumer.Checkpoint {
 	return to
 }
 
-// Checkpoint implements consumer.Index. What it returns is durable, but for AsOf.
+// Checkpoint implements consumer.Index.
 func (ix *Index) Checkpoint(ctx context.Context, shard string) (consumer.Checkpoint, error) {
 	if err := ctx.Err(); err != nil {
 		return consumer.Checkpoint{}, fmt.Errorf("checkpoint of %s: %w", shard, err)
@@ -177,11 +146,7 @@ func (ix *Index) Get(ctx context.Context, id string) (schemas.Event, error) {
 	if v == nil {
 		return schemas.Event{}, fmt.Errorf("event %s: %w", id, consumer.ErrNotFound)
 	}
-	encoded, err := ix.decodeItem(v)
-	if err != nil {
-		return schemas.Event{}, fmt.Errorf("event %s: %w", id, err)
-	}
-	e, err := schemas.DecodeEvent(encoded)
+	e, err := schemas.DecodeEvent(v)
 	if err != nil {
 		return schemas.Event{}, fmt.Errorf("event %s: %w", id, err)
 	}
@@ -265,31 +230,6 @@ func (sh *indexShard) move(to consumer.Checkpoint) {
 		close(sh.moved)
 		sh.moved = nil
 	}
-}
-
-func (ix *Index) appendItem(b, encoded []byte) []byte {
-	if len(encoded) >= minCompress {
-		if b = ix.enc.EncodeAll(encoded, append(b, itemZstd)); len(b) <= len(encoded) {
-			return b
-		}
-		b = b[:0]
-	}
-	return append(append(b, itemPlain), encoded...)
-}
-
-// decodeItem may alias v.
-func (ix *Index) decodeItem(v []byte) ([]byte, error) {
-	if len(v) > 0 && v[0] == itemPlain {
-		return v[1:], nil
-	}
-	if len(v) == 0 || v[0] != itemZstd {
-		return nil, fmt.Errorf("item: %w", errCorrupt)
-	}
-	encoded, err := ix.dec.DecodeAll(v[1:], nil)
-	if err != nil {
-		return nil, fmt.Errorf("item: %w: %w", errCorrupt, err)
-	}
-	return encoded, nil
 }
 
 func appendCheckpoint(b []byte, c consumer.Checkpoint) []byte {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -42,6 +43,15 @@ func pebbleOptions(fsys vfs.FS, h *health) *pebble.Options {
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
+	opts.ApplyCompressionSettings(compression)
 	opts.EventListener = h.listener()
 	return opts
+}
+
+// compression leaves fresh files as they are: most of what is in them moves on or is trimmed soon. What settles at the bottom
+// stays for ever and is compressed well.
+func compression() pebble.DBCompressionSettings {
+	settings := pebble.DBCompressionBalanced
+	settings.Name, settings.Levels[0] = "penstock", sstable.NoCompression
+	return settings
 }

@@ -117,6 +117,7 @@ func (st *Stream) page(ctx context.Context, sh *shard, from uint64, v view, maxB
 			Sequence: formatSequence(h.sequence),
 			Arrived:  timeOf(h.arrived),
 			Data:     bytes.Clone(data),
+			Checked:  true, // Pebble's, of every block
 		})
 	}
 	if err := it.Error(); err != nil {

@@ -79,31 +79,6 @@ func TestPointerSwap(t *testing.T) {
 	}
 }
 
-func TestItemForms(t *testing.T) {
-	t.Parallel()
-	s := memStore(t)
-	for _, encoded := range [][]byte{
-		{}, []byte("short"), bytes.Repeat([]byte("long and dull "), 1000), []byte(strings.Repeat("x", minCompress)),
-	} {
-		item := s.index.appendItem(nil, encoded)
-		if len(item) > len(encoded)+1 {
-			t.Errorf("an item of %d bytes takes %d", len(encoded), len(item))
-		}
-		if got, err := s.index.decodeItem(item); err != nil || !bytes.Equal(got, encoded) {
-			t.Errorf("item of %d bytes: %v", len(encoded), err)
-		}
-	}
-	if item := s.index.appendItem(nil, bytes.Repeat([]byte("long and dull "), 1000)); len(item) > 200 {
-		t.Errorf("a dull item takes %d bytes", len(item))
-	}
-	bomb := s.index.enc.EncodeAll(make([]byte, 64<<20), []byte{itemZstd})
-	for _, bad := range [][]byte{{}, {7}, {itemZstd, 1, 2, 3}, bomb} {
-		if _, err := s.index.decodeItem(bad); !errors.Is(err, schemas.ErrCorrupt) {
-			t.Errorf("damaged item of %d bytes: %v, want ErrCorrupt", len(bad), err)
-		}
-	}
-}
-
 // A damaged value is an error that says so, and nothing else goes wrong.
 func TestDamagedState(t *testing.T) {
 	t.Parallel()

@@ -243,9 +243,6 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	var errs []error
-	if s.index != nil {
-		s.index.close()
-	}
 	// A flush spares the next start the replay of the log. After a failure the log is what a restart needs.
 	if s.Err() == nil {
 		if err := s.db.Flush(); err != nil {
