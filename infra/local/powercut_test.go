@@ -167,13 +167,14 @@ func step(t *testing.T, c *cutter, s *Store, n int) {
 	if err := s.index.Apply(ctx, first.id, []consumer.Entry{entry}, to); err != nil {
 		t.Fatal(err)
 	}
-	c.promise(func(p *promises) { p.items[e.ID], p.at[first.id] = encoded, to })
 
 	claim, _, err := s.claims.Claim(ctx, sequence, ingest.Claim{ID: e.ID, ReceivedTime: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c.promise(func(p *promises) { p.claims[sequence] = claim })
+	// The index does not sync, but whatever is synced after it in the one log carries it along.
+	c.promise(func(p *promises) { p.items[e.ID], p.at[first.id] = encoded, to })
 
 	letter := consumer.DeadLetter{Sink: "lake", Shard: first.id, Position: to.Position, Raw: encoded, Arrived: time.Now()}
 	if err := s.deadLetters.Put(ctx, letter); err != nil {
@@ -325,7 +326,7 @@ func TestPowerCutUnderLoad(t *testing.T) {
 					}
 				})
 			}
-			wg.Go(func() { indexTail(t, c, s, writers*each) })
+			wg.Go(func() { indexTail(t, s, writers*each) })
 			wg.Wait()
 			c.setOpen(false)
 			mustClose(t, s)
@@ -337,7 +338,7 @@ func TestPowerCutUnderLoad(t *testing.T) {
 	}
 }
 
-func indexTail(t *testing.T, c *cutter, s *Store, want int) {
+func indexTail(t *testing.T, s *Store, want int) {
 	id, after := s.stream.shards[0].id, ""
 	for seen := 0; seen < want; {
 		p, err := s.stream.Source().Read(t.Context(), id, after, 1<<20)
@@ -354,7 +355,6 @@ func indexTail(t *testing.T, c *cutter, s *Store, want int) {
 			t.Error(err)
 			return
 		}
-		c.promise(func(p *promises) { p.at[id] = to })
 	}
 }
 
@@ -379,8 +379,8 @@ func checkLoadCut(t *testing.T, c cut) {
 	}
 	sh := s.stream.shards[0]
 	at, err := s.index.Checkpoint(context.Background(), sh.id)
-	if err != nil || at.Position.Compare(c.promises.at[sh.id].Position) < 0 {
-		t.Errorf("%s: checkpoint %+v, %v; want at least %+v", c.step, at, err, c.promises.at[sh.id])
+	if err != nil {
+		t.Errorf("%s: checkpoint: %v", c.step, err)
 	}
 	if tip := (schemas.Position{Sequence: formatSequence(sh.view(&s.clock).tip)}); at.Position.Compare(tip) > 0 {
 		t.Errorf("%s: the index is at %s, ahead of the stream at %s", c.step, at.Position, tip)
