@@ -11,7 +11,8 @@ import (
 
 // pebbleOptions fit a log that is written once, read once or twice soon after, and removed in ranges, beside a table
 // that is written once and looked up by key.
-func pebbleOptions(fsys vfs.FS, h *health) *pebble.Options {
+// syncGap is how long after a sync the next one waits.
+func pebbleOptions(fsys vfs.FS, h *health, syncGap func() time.Duration) *pebble.Options {
 	opts := &pebble.Options{
 		FS:     fsys,
 		Logger: h,
@@ -27,6 +28,7 @@ func pebbleOptions(fsys vfs.FS, h *health) *pebble.Options {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		// A trim gives its disk space back soon, also when nothing is written after it.
 		FlushDelayDeleteRange: 10 * time.Second,
+		WALMinSyncInterval:    syncGap,
 	}
 	// Records and bodies of some size are written once to a blob file and not again by every compaction. The rewrite
 	// that reclaims the space of single dead values is rarely needed: whole ranges die together.

@@ -125,7 +125,7 @@ func (s *Store) openDB(ctx context.Context) (*pebble.DB, error) {
 	}
 	done := make(chan opened, 1)
 	go func() {
-		db, err := pebble.Open(stateDir(s.cfg.FS, s.cfg.Dir), pebbleOptions(s.cfg.FS, &s.health))
+		db, err := pebble.Open(stateDir(s.cfg.FS, s.cfg.Dir), pebbleOptions(s.cfg.FS, &s.health, s.syncGap))
 		done <- opened{db, err}
 	}()
 	var cause error
@@ -143,6 +143,15 @@ func (s *Store) openDB(ctx context.Context) (*pebble.DB, error) {
 		}
 	}()
 	return nil, cause
+}
+
+// syncGap lets concurrent writes gather for one sync where one alone would not wait: back to back, syncs carry less each and
+// take the disk longer. Two writes under way are the sign of others to come.
+func (s *Store) syncGap() time.Duration {
+	if len(s.slots) > 1 {
+		return time.Millisecond
+	}
+	return 0
 }
 
 func (s *Store) openParts() error {
