@@ -2,6 +2,8 @@ package iceberg
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"iter"
@@ -31,19 +33,30 @@ const rowOverhead = 256
 
 // tableOrder sorts rows as data files hold them: by day of receipt (the partition), type, and id.
 func tableOrder(rows []consumer.Row) []*consumer.Row {
+	// What is compared stands in the key itself: the rows and their strings are spread over memory.
 	type keyed struct {
-		day int64
-		row *consumer.Row
+		day      int64
+		kind     int    // rank of the type
+		id, rest uint64 // the id's first characters
+		row      *consumer.Row
 	}
+	ranks := typeRanks(rows)
 	keys := make([]keyed, len(rows))
 	for i := range rows {
-		keys[i] = keyed{day(rows[i].Event.ReceivedTime), &rows[i]}
+		e := &rows[i].Event
+		keys[i] = keyed{day(e.ReceivedTime), ranks[e.Type], prefix(e.ID, 0), prefix(e.ID, 8), &rows[i]}
 	}
 	slices.SortFunc(keys, func(a, b keyed) int {
 		if c := cmp.Compare(a.day, b.day); c != 0 {
 			return c
 		}
-		if c := strings.Compare(a.row.Event.Type, b.row.Event.Type); c != 0 {
+		if c := cmp.Compare(a.kind, b.kind); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.id, b.id); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.rest, b.rest); c != 0 {
 			return c
 		}
 		return strings.Compare(a.row.Event.ID, b.row.Event.ID)
@@ -53,6 +66,25 @@ func tableOrder(rows []consumer.Row) []*consumer.Row {
 		sorted[i] = k.row
 	}
 	return sorted
+}
+
+// typeRanks gives every type that occurs its place in the order of types.
+func typeRanks(rows []consumer.Row) map[string]int {
+	ranks := make(map[string]int)
+	for i := range rows {
+		ranks[rows[i].Event.Type] = 0
+	}
+	for rank, name := range slices.Sorted(maps.Keys(ranks)) {
+		ranks[name] = rank
+	}
+	return ranks
+}
+
+// prefix is up to 8 bytes of s from the given one, as a number that sorts like them.
+func prefix(s string, from int) uint64 {
+	var b [8]byte
+	copy(b[:], s[min(from, len(s)):])
+	return binary.BigEndian.Uint64(b[:])
 }
 
 // day counts days from 1970-01-01 UTC, as Iceberg's day transform does.
@@ -141,6 +173,9 @@ func (b *rowBuilder) column(name string, to array.Builder) (func(*consumer.Row),
 			b.body = to
 			return func(r *consumer.Row) { appendBody(to, r.Body) }, nil
 		}
+		if name == "sha256" {
+			return func(r *consumer.Row) { appendHex(to, r.Event.SHA256[:]) }, nil
+		}
 		if of := textOf(name); of != nil {
 			return func(r *consumer.Row) { to.Append(validText(of(r))) }, nil
 		}
@@ -175,8 +210,6 @@ func textOf(column string) func(*consumer.Row) string {
 		return func(r *consumer.Row) string { return r.Event.Source }
 	case "content_type":
 		return func(r *consumer.Row) string { return r.Event.ContentType }
-	case "sha256":
-		return func(r *consumer.Row) string { return hex.EncodeToString(r.Event.SHA256[:]) }
 	case "shard":
 		return func(r *consumer.Row) string { return r.Shard }
 	case "sequence":
@@ -236,7 +269,17 @@ func appendOptional(to *array.StringBuilder, s string) {
 
 // validText replaces what is not UTF-8 by U+FFFD. Ingest lets no such text in; but one that came in otherwise must not
 // make the whole file unreadable to SQL engines, which refuse it (invariant 8). The index keeps the exact bytes.
-func validText(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+func validText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
+
+func appendHex(to *array.StringBuilder, sum []byte) {
+	var text [2 * sha256.Size]byte
+	to.BinaryBuilder.Append(text[:hex.Encode(text[:], sum)])
+}
 
 func appendMap(to *array.MapBuilder, keys, items *array.StringBuilder, m map[string]string) {
 	if len(m) == 0 {
