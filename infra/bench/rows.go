@@ -38,6 +38,14 @@ func (b *bench) rows() []row {
 		{"5 MB bodies, 16 connections", b.largeBodies},
 		{"GET by id, 256 connections", func(ctx context.Context) ([]measure, error) { return b.get(ctx, 256) }},
 		{"JSON validation", b.validation},
+		{"consumers, 1 KB", b.consumers},
+		{"lake append", b.lakeAppend},
+		{"memory", b.memory},
+		{"ack 200 B, 64 connections", b.acked(200, 64)},
+		{"ack 1 KB, 1,024 connections", b.acked(kilobyte, 1024)},
+		{"ack 20 KB, 64 connections", b.acked(20*kilobyte, 64)},
+		{"ack 900 KB, 16 connections", b.acked(900_000, 16)},
+		{"sustained: ack 1 KB, 256 connections", b.sustained},
 	}
 }
 
@@ -52,6 +60,32 @@ func (b *bench) ack(ctx context.Context, connections int) (_ []measure, err erro
 	limit := load{dialer(fiber.address), connections, requests, http.StatusAccepted, 0}
 	subject := load{dialer(server.address), connections, requests, http.StatusAccepted, 0}
 	return b.throughputAndTail(ctx, server, "bare Fiber, json.Valid", &limit, &subject, atLeast(0.60), atMost(2))
+}
+
+// acked is the throughput alone, with other bodies and connections.
+func (b *bench) acked(size, connections int) func(context.Context) ([]measure, error) {
+	return func(ctx context.Context) (_ []measure, err error) {
+		fiber, server, stop, err := b.both(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = stop(err) }()
+		requests := posts(mediaJSON, documents(variants, size))
+		limit := load{dialer(fiber.address), connections, requests, http.StatusAccepted, 0}
+		subject := load{dialer(server.address), connections, requests, http.StatusAccepted, 0}
+		pairs, err := b.alternate(ctx, server.whilePaused(&limit), &subject)
+		if err != nil {
+			return nil, err
+		}
+		return []measure{summarize("throughput, closed loop", "bare Fiber, json.Valid", "requests/s", nil, pairs, scaled(1))}, nil
+	}
+}
+
+// sustained is the same for longer than the sinks give way to acks.
+func (b *bench) sustained(ctx context.Context) ([]measure, error) {
+	long := *b
+	long.rounds, long.length = 1, 30*b.length
+	return long.acked(kilobyte, 256)(ctx)
 }
 
 // throughputAndTail runs two loads closed for throughput, and then open, both at the same rate, for the tail.
