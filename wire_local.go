@@ -98,9 +98,10 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	fleet := consumer.FleetConfig{Owner: localOwner, LeaseLife: leaseLife, PageBytes: pageBytes, Busy: k.ingest.Busy, Log: logger}
+	// A sink gives way to acks unless somebody waits for the sink itself.
+	fleet := consumer.FleetConfig{Owner: localOwner, LeaseLife: leaseLife, PageBytes: pageBytes, Log: logger}
+	fleet.Busy = func() bool { return k.ingest.Busy() && !k.store.Index().Awaited() }
 	k.index = consumer.NewFleet(fleet, source, k.store.Leases(), k.indexSink, letters)
-	// Who waits for the answer to a query waits for the lake.
 	fleet.Busy = func() bool { return k.ingest.Busy() && !k.lakeSink.Awaited() }
 	k.lake = consumer.NewFleet(fleet, source, k.store.Leases(), k.lakeSink, letters)
 	return k, nil

@@ -28,21 +28,23 @@ func (c *clientConn) interrupt() { _ = c.conn.SetDeadline(time.Unix(1, 0)) } // 
 
 func (c *clientConn) close() error { return c.conn.Close() }
 
-// anyStatus is wanted where refusals belong to the load.
-const anyStatus = 0
+// errRefused is matched by the error of an exchange that was answered 503.
+var errRefused = errors.New("refused for now")
 
 // exchange sends a request and reads its answer to the end. An answer with another status is an error that holds the
 // beginning of its body.
 func (c *clientConn) exchange(request []byte, want int) error {
-	if _, err := c.conn.Write(request); err != nil {
-		return fmt.Errorf("send a request: %w", err)
-	}
+	// A server may refuse, and stop reading, before the request is sent as a whole; its answer tells more than the error.
+	_, sendErr := c.conn.Write(request)
 	status, length, err := c.readHead()
 	if err != nil {
-		return fmt.Errorf("read an answer: %w", err)
+		return fmt.Errorf("read an answer: %w", errors.Join(sendErr, err))
 	}
-	if status != want && want != anyStatus {
+	if status != want {
 		beginning, err := io.ReadAll(io.LimitReader(c.reader, int64(min(length, 500))))
+		if status == http.StatusServiceUnavailable {
+			err = errors.Join(errRefused, err)
+		}
 		return errors.Join(fmt.Errorf("answered %d, not %d: %s", status, want, beginning), err)
 	}
 	if _, err := c.reader.Discard(length); err != nil {

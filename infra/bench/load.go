@@ -17,15 +17,17 @@ import (
 // Open loop: requests are due at a fixed rate whether or not earlier ones are answered, and a latency counts from when the
 // request was due, so that a stall is charged to every request that it held up (no coordinated omission).
 type load struct {
-	dial        func(context.Context) (net.Conn, error)
+	dial        dialFunc
 	connections int
 	requests    [][]byte // used in turn
 	status      int      // the answer's; any other fails the round
 	rate        float64  // requests a second, 0: closed loop
 }
 
+type dialFunc func(context.Context) (net.Conn, error)
+
 // dialer dials the address of a server on this machine.
-func dialer(address string) func(context.Context) (net.Conn, error) {
+func dialer(address string) dialFunc {
 	return func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", address)

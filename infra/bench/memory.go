@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -26,36 +28,61 @@ func (p *process) peakMemory() (float64, error) {
 
 // memory is the peak of a fresh server under each of two loads, against a bound.
 func (b *bench) memory(ctx context.Context) ([]measure, error) {
-	large := append(append([]byte{'"'}, bytes.Repeat([]byte{'m'}, 10<<20-2)...), '"')
-	var measures []measure
-	for _, c := range []struct {
-		what  string
-		load  load
-		bound float64 // MiB
-	}{
-		{"peak, 1,024 connections × 1 KB", load{nil, 1024, posts(mediaJSON, documents(variants, kilobyte)), http.StatusAccepted, 0}, 300},
-		// The first answers come at once; the status of the others is 202 or an honest 503.
-		{"peak, 64 × 10 MiB at once", load{nil, 64, posts(mediaJSON, [][]byte{large}), anyStatus, 0}, 1200},
-	} {
-		peak, err := b.peakUnder(ctx, &c.load)
-		if err != nil {
-			return measures, fmt.Errorf("%s: %w", c.what, err)
-		}
-		single := []pair{{sample{perSecond: c.bound}, sample{perSecond: peak}}}
-		measures = append(measures, summarize(c.what, "a bound", "MiB", atMost(1), single, scaled(1)))
+	small := load{nil, 1024, posts(mediaJSON, documents(variants, kilobyte)), http.StatusAccepted, 0}
+	peak, err := b.peakUnder(ctx, func(dial dialFunc) error {
+		small.dial = dial
+		_, err := small.round(ctx, time.Duration(b.rounds)*b.length)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("small bodies: %w", err)
 	}
-	return measures, nil
+	measures := []measure{bounded("peak, 1,024 connections × 1 KB", "MiB", 300, peak)}
+	document := append(append([]byte{'"'}, bytes.Repeat([]byte{'m'}, 10<<20-2)...), '"')
+	large := posts(mediaJSON, [][]byte{document})[0]
+	if peak, err = b.peakUnder(ctx, func(dial dialFunc) error { return allAtOnce(ctx, dial, 64, large) }); err != nil {
+		return measures, fmt.Errorf("large bodies: %w", err)
+	}
+	return append(measures, bounded("peak, 64 × 10 MiB at once", "MiB", 1200, peak)), nil
 }
 
-func (b *bench) peakUnder(ctx context.Context, l *load) (peak float64, err error) {
+// bounded is a figure of one measurement against a fixed bound.
+func bounded(what, unit string, bound, measured float64) measure {
+	single := []pair{{sample{perSecond: bound}, sample{perSecond: measured}}}
+	return summarize(what, "a bound", unit, atMost(1), single, scaled(1))
+}
+
+// peakUnder is the peak of a fresh server after use.
+func (b *bench) peakUnder(ctx context.Context, use func(dialFunc) error) (peak float64, err error) {
 	server, err := b.startServer(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = server.end(err) }()
-	l.dial = dialer(server.address)
-	if _, err := l.round(ctx, time.Duration(b.rounds)*b.length); err != nil {
+	if err := use(dialer(server.address)); err != nil {
 		return 0, err
 	}
 	return server.peakMemory()
+}
+
+// allAtOnce sends one request on each of n connections at once. An honest 503 is as good an answer as a 202.
+func allAtOnce(ctx context.Context, dial dialFunc, n int, request []byte) error {
+	errs := make([]error, n)
+	var group sync.WaitGroup
+	for i := range errs {
+		group.Go(func() {
+			conn, err := dial(ctx)
+			if err != nil {
+				errs[i] = err
+				return
+			}
+			c := newClientConn(conn)
+			if err := c.exchange(request, http.StatusAccepted); err != nil && !errors.Is(err, errRefused) {
+				errs[i] = err
+			}
+			errs[i] = errors.Join(errs[i], c.close())
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -15,7 +16,8 @@ import (
 
 // Index is the lookup table: one item per event id, beside the checkpoints of the sink that fills it.
 type Index struct {
-	store *Store
+	store   *Store
+	waiting atomic.Int64 // callers of await
 
 	mu     sync.Mutex
 	shards map[string]*indexShard
@@ -176,8 +178,13 @@ func (ix *Index) has(ids []string) ([]bool, error) {
 	return found, nil
 }
 
+// Awaited reports whether somebody waits for the index to come further.
+func (ix *Index) Awaited() bool { return ix.waiting.Load() > 0 }
+
 // await returns nil when the shard's checkpoint is at or past p.
 func (ix *Index) await(ctx context.Context, shard string, p schemas.Position) error {
+	ix.waiting.Add(1)
+	defer ix.waiting.Add(-1)
 	sh := ix.shard(shard)
 	for {
 		at, moved := sh.checkpointOrWait()
