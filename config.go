@@ -55,7 +55,7 @@ type localCmd struct {
 	Memory         byteSize      `default:"256MiB" env:"PENSTOCK_MEMORY" help:"Bytes of requests in flight, beyond which new ones are refused with 503 (32MiB to 64GiB)."`
 
 	FlushAge   time.Duration `default:"30s" env:"PENSTOCK_FLUSH_AGE" help:"How long an event may wait for the lake when nobody asks (1s to 1h). A query flushes at once."`
-	FlushBytes byteSize      `default:"64MiB" env:"PENSTOCK_FLUSH_BYTES" help:"Bytes after which the lake sink flushes (16MiB to 1GiB)."`
+	FlushBytes byteSize      `default:"32MiB" env:"PENSTOCK_FLUSH_BYTES" help:"Bytes after which the lake sink flushes (16MiB to 1GiB)."`
 
 	QueryMemory      byteSize      `default:"1GiB" env:"PENSTOCK_QUERY_MEMORY" help:"Memory of one SQL execution (128MiB to 1TiB); beyond it it spills to disk."`
 	QueryMaxSpill    byteSize      `default:"10GiB" env:"PENSTOCK_QUERY_MAX_SPILL" help:"Disk that one SQL execution may spill to (1MiB to 1TiB)."`

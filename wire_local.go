@@ -31,7 +31,7 @@ const (
 	// leases are its own again at once.
 	localOwner   = "local"
 	leaseLife    = 10 * time.Second
-	pageBytes    = 4 << 20
+	pageBytes    = 2 << 20
 	tendInterval = 10 * time.Second
 	// largeRequests at once keep the processors and the disk busy.
 	largeRequests = 8
@@ -133,8 +133,6 @@ func openLocal(ctx context.Context, c *localCmd, logs io.Writer) (_ *localProces
 	if l.logger, err = telemetry.NewLogger(logs, c.LogFormat, c.LogLevel); err != nil {
 		return nil, err
 	}
-	// What lives long is small or outside of Go's heap, so the collector would run all the time for the sake of a few MiB.
-	debug.SetGCPercent(200)
 	// The collector works harder before memory grows past what the operator allowed for.
 	debug.SetMemoryLimit(2*int64(c.Memory) + 256<<20)
 	defer func() {
