@@ -30,12 +30,13 @@ var sentinels = []struct {
 		"Ask again with the same key and body."},
 	{ingest.ErrKeyInFlight, keyInFlight, "The first request with this Idempotency-Key has no answer yet. " +
 		"Ask again with the same key and body."},
+	// Before those that say "nothing was stored", which it may wrap: a log that fails on a full disk leaves doubt.
+	{ingest.ErrUnknownOutcome, outcomeUnknown, "The event was not acknowledged in time: it may be stored, or may yet be. " +
+		"Another try is a new event unless it carries the same Idempotency-Key."},
 	{ingest.ErrOverloaded, overloaded, "Too many bytes are in flight. Nothing was stored; try again shortly."},
 	{ingest.ErrDraining, draining, "This process is shutting down. Nothing was stored; try again."},
 	{ingest.ErrStorageFull, storageFull, "The storage is full. Nothing was stored; try again when the operator " +
 		"has made room."},
-	{ingest.ErrUnknownOutcome, outcomeUnknown, "The event was not acknowledged in time: it may be stored, or may yet be. " +
-		"Another try is a new event unless it carries the same Idempotency-Key."},
 	{ingest.ErrNotDurable, notDurable, "The event could not be stored. Nothing was stored; try again."},
 	{schemas.ErrAttribute, unsuitableAttr, ""},
 	{query.ErrStatement, invalidQuery, ""},
