@@ -20,7 +20,7 @@ const (
 	kindCheckpoint = 'k' // shard id → the index's checkpoint
 	kindLease      = 'l' // sink, shard id → lease
 	kindClaim      = 'c' // idempotency key → claim
-	kindClaimAge   = 'e' // time of receipt, idempotency key → nothing
+	kindClaimAge   = 'e' // time of storing, idempotency key → nothing
 	kindDeadLetter = 'd' // sink, shard id, position → dead letter
 )
 
@@ -52,8 +52,8 @@ func keyItem(id string) []byte          { return append([]byte{kindItem}, id...)
 func keyCheckpoint(shard string) []byte { return append([]byte{kindCheckpoint}, shard...) }
 func keyClaim(key string) []byte        { return append([]byte{kindClaim}, key...) }
 
-func keyClaimAge(received int64, key string) []byte {
-	return append(binary.BigEndian.AppendUint64([]byte{kindClaimAge}, uint64(received)), key...)
+func keyClaimAge(since int64, key string) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{kindClaimAge}, uint64(since)), key...)
 }
 
 // prefixNames is kind and names, each ended by NUL so that none is the beginning of another.

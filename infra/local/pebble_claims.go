@@ -14,7 +14,7 @@ import (
 	"penstock/ingest"
 )
 
-// claimLife is how long a claim is remembered after its receipt.
+// claimLife is how long a claim is remembered after it was stored.
 const claimLife = 24 * time.Hour
 
 // claimStripes is the number of claims that can be written at once.
@@ -23,7 +23,8 @@ const claimStripes = 64
 // expireBatch is the number of claims that ExpireClaims removes in one batch.
 const expireBatch = 1000
 
-// Claims remember requests by Idempotency-Key for 24 hours after their receipt, by the store's clock.
+// Claims remember requests by Idempotency-Key for 24 hours, by the store's clock at both ends: a claim's ReceivedTime is
+// the machine's, which may have gone back.
 type Claims struct {
 	store *Store
 	seed  maphash.Seed
@@ -37,6 +38,12 @@ func newClaims(s *Store) *Claims { return &Claims{store: s, seed: maphash.MakeSe
 
 func (c *Claims) stripe(key string) *sync.Mutex {
 	return &c.stripes[maphash.String(c.seed, key)%claimStripes]
+}
+
+// storedClaim is a claim with the store's time at which it was stored.
+type storedClaim struct {
+	ingest.Claim
+	since int64
 }
 
 type claimResult struct {
@@ -63,16 +70,16 @@ func (c *Claims) claim(key string, claim ingest.Claim) (claimResult, error) {
 	if err != nil {
 		return claimResult{}, err
 	}
-	if stored != nil && !c.expired(stored.ReceivedTime.UnixNano()) {
-		return claimResult{claim: *stored}, nil
+	if stored != nil && !c.expired(stored.since) {
+		return claimResult{claim: stored.Claim}, nil
 	}
-	received := claim.ReceivedTime.UnixNano()
+	next := storedClaim{claim, c.store.clock.read()}
 	batch := c.store.db.NewBatch()
-	err = batch.Set(keyClaim(key), appendClaim(nil, claim), nil)
+	err = batch.Set(keyClaim(key), appendClaim(nil, next), nil)
 	if stored != nil {
-		err = errors.Join(err, batch.Delete(keyClaimAge(stored.ReceivedTime.UnixNano(), key), nil))
+		err = errors.Join(err, batch.Delete(keyClaimAge(stored.since, key), nil))
 	}
-	err = errors.Join(err, batch.Set(keyClaimAge(received, key), nil, nil))
+	err = errors.Join(err, batch.Set(keyClaimAge(next.since, key), nil, nil))
 	if err != nil {
 		return claimResult{}, errors.Join(err, batch.Close())
 	}
@@ -126,8 +133,8 @@ func (s *Store) ExpireClaims(ctx context.Context) (int, error) {
 }
 
 type agedClaim struct {
-	received int64
-	key      string
+	since int64
+	key   string
 }
 
 func (c *Claims) expireSome(ctx context.Context) (int, error) {
@@ -140,8 +147,8 @@ func (c *Claims) expireSome(ctx context.Context) (int, error) {
 		if len(key) < 1+8 {
 			return false, fmt.Errorf("age of a claim: %w", errCorrupt)
 		}
-		a := agedClaim{received: int64(binary.BigEndian.Uint64(key[1:])), key: string(key[9:])}
-		if !c.expired(a.received) {
+		a := agedClaim{since: int64(binary.BigEndian.Uint64(key[1:])), key: string(key[9:])}
+		if !c.expired(a.since) {
 			return false, nil
 		}
 		aged = append(aged, a)
@@ -168,8 +175,8 @@ func (c *Claims) remove(a agedClaim) error {
 		return err
 	}
 	batch := c.store.db.NewBatch()
-	err = batch.Delete(keyClaimAge(a.received, a.key), nil)
-	if stored != nil && stored.ReceivedTime.UnixNano() == a.received {
+	err = batch.Delete(keyClaimAge(a.since, a.key), nil)
+	if stored != nil && stored.since == a.since {
 		err = errors.Join(err, batch.Delete(keyClaim(a.key), nil))
 	}
 	if err != nil {
@@ -178,30 +185,32 @@ func (c *Claims) remove(a agedClaim) error {
 	return c.store.commit(batch, pebble.NoSync, true) // lost, it is done again
 }
 
-func (c *Claims) expired(received int64) bool {
-	return c.store.clock.read()-received >= int64(claimLife)
+func (c *Claims) expired(since int64) bool {
+	return c.store.clock.read()-since >= int64(claimLife)
 }
 
 // load returns nil when there is no claim.
-func (c *Claims) load(key string) (*ingest.Claim, error) {
+func (c *Claims) load(key string) (*storedClaim, error) {
 	v, err := c.store.get(keyClaim(key))
 	if err != nil || v == nil {
 		return nil, err
 	}
 	f := fields{b: v}
-	claim := ingest.Claim{ID: f.string(), ReceivedTime: timeOf(f.int()), Done: f.bool()}
+	claim := storedClaim{Claim: ingest.Claim{ID: f.string(), ReceivedTime: timeOf(f.int()), Done: f.bool()}}
 	if n := copy(claim.Fingerprint[:], f.bytes()); n != len(claim.Fingerprint) {
 		f.fail()
 	}
+	claim.since = f.int()
 	if err := f.done(); err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}
 	return &claim, nil
 }
 
-func appendClaim(b []byte, c ingest.Claim) []byte {
+func appendClaim(b []byte, c storedClaim) []byte {
 	b = appendString(b, c.ID)
 	b = appendInt(b, c.ReceivedTime.UnixNano())
 	b = appendBool(b, c.Done)
-	return appendString(b, c.Fingerprint[:])
+	b = appendString(b, c.Fingerprint[:])
+	return appendInt(b, c.since)
 }

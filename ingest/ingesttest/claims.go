@@ -27,6 +27,7 @@ func ClaimsSuite(t *testing.T, backend string, open func(t *testing.T) ClaimsEnv
 		"the first claim wins":    testFirstClaim,
 		"done is remembered":      testFinish,
 		"a claim lives a day":     testExpiry,
+		"a clock that goes back":  testClockGoesBack,
 		"keys are any text":       testKeys,
 		"one of many gets a key":  testClaimRace,
 		"finish without a claim":  testFinishUnknown,
@@ -105,6 +106,19 @@ func testExpiry(t *testing.T, env ClaimsEnv) {
 	second := newClaim(env)
 	if got, fresh := mustClaim(t, env, "k", second); !fresh || !sameClaim(got, second) {
 		t.Errorf("claim after a day: %+v, %v; want a new one", got, fresh)
+	}
+}
+
+// testClockGoesBack: a request whose own time is long past by the clock of expiry is no older for that.
+func testClockGoesBack(t *testing.T, env ClaimsEnv) {
+	for range 2 {
+		mustClaim(t, env, "before", newClaim(env))
+	}
+	env.Advance(-25 * time.Hour)
+	first := newClaim(env)
+	mustClaim(t, env, "k", first)
+	if got, fresh := mustClaim(t, env, "k", newClaim(env)); fresh || !sameClaim(got, first) {
+		t.Errorf("second claim after the clock went back: %+v, %v; want the first", got, fresh)
 	}
 }
 
