@@ -2,12 +2,21 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+)
+
+// Accept rests from firstRest to longestRest while the machine has no descriptor or memory for a connection.
+const (
+	firstRest   = 5 * time.Millisecond
+	longestRest = time.Second
 )
 
 // listener hands out connections that it keeps track of: their number is bounded, each Write has a deadline of its own,
@@ -15,41 +24,81 @@ import (
 type listener struct {
 	net.Listener
 	cfg      Config
+	logger   *slog.Logger
 	refusal  []byte
 	rejected atomic.Uint64
+	closed   context.Context // ends with Close
+	end      context.CancelFunc
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 	gone  chan struct{} // closed and replaced whenever a connection ends
 }
 
-func newListener(ln net.Listener, cfg Config) *listener {
-	return &listener{
-		Listener: ln, cfg: cfg, refusal: refusedConnection(), conns: make(map[*conn]struct{}), gone: make(chan struct{}),
+func newListener(ln net.Listener, cfg Config, logger *slog.Logger) *listener {
+	l := &listener{
+		Listener: ln, cfg: cfg, logger: logger, refusal: refusedConnection(),
+		conns: make(map[*conn]struct{}), gone: make(chan struct{}),
 	}
+	l.closed, l.end = context.WithCancel(context.Background())
+	return l
 }
 
 // Accept refuses connections beyond Config.MaxConnections with a 503 of its own: behind them would be memory for
-// buffers that nobody has bounded. fasthttp's refusal is neither a problem document nor does it say when to retry.
+// buffers that nobody has bounded. fasthttp's refusal is neither a problem document nor does it say when to retry. It
+// also ends the server on an error that will pass, which is waited for here instead.
 func (l *listener) Accept() (net.Conn, error) {
-	for {
+	for pause := firstRest; ; {
 		raw, err := l.Listener.Accept()
-		if err != nil {
+		switch {
+		case err != nil && !passes(err):
 			return nil, err
+		case err != nil:
+			l.rest(pause, err)
+			pause = min(2*pause, longestRest)
+			continue
 		}
 		if c := l.admit(raw); c != nil {
 			return c, nil
 		}
-		l.rejected.Add(1)
-		// A new socket has room for these few bytes; the deadline is for the kernel that thinks otherwise.
-		err = raw.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		if err == nil {
-			_, err = raw.Write(l.refusal)
-		}
-		if closeErr := raw.Close(); err != nil || closeErr != nil {
-			continue // the client is gone already; there is nobody to tell
-		}
+		l.turnAway(raw)
 	}
+}
+
+// passes reports whether Accept may succeed again by itself. Errno.Temporary leaves out the lack of memory.
+func passes(err error) bool {
+	var temporary interface{ Temporary() bool }
+	return errors.As(err, &temporary) && temporary.Temporary() ||
+		errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
+}
+
+// rest waits, but not beyond Close.
+func (l *listener) rest(d time.Duration, cause error) {
+	if d == firstRest { // the first of a series
+		l.logger.Warn("connections can't be accepted; trying again", slog.Any("error", cause))
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-l.closed.Done():
+	}
+}
+
+// turnAway answers a connection that is not even read.
+func (l *listener) turnAway(raw net.Conn) {
+	l.rejected.Add(1)
+	// A new socket has room for these few bytes; the deadline is for the kernel that thinks otherwise.
+	if raw.SetWriteDeadline(time.Now().Add(100*time.Millisecond)) == nil {
+		_, _ = raw.Write(l.refusal) // a client that is gone already has nobody to tell
+	}
+	_ = raw.Close()
+}
+
+// Close stops listening; the connections stay.
+func (l *listener) Close() error {
+	l.end()
+	return l.Listener.Close()
 }
 
 func (l *listener) admit(raw net.Conn) *conn {

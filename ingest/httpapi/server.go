@@ -86,7 +86,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 // Serve accepts connections until Shutdown, and then returns nil. It may be called once.
 func (s *Server) Serve(ln net.Listener) error {
-	own := newListener(ln, s.cfg)
+	own := newListener(ln, s.cfg, s.deps.Logger)
 	if !s.ln.CompareAndSwap(nil, own) {
 		return errors.New("http: Serve was called before")
 	}
