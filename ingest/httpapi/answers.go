@@ -25,11 +25,11 @@ const (
 
 // answerRoom takes n bytes for an answer that is yet to be made: a client that does not read keeps it in memory until the
 // write times out, and there may be as many of those as connections.
-func (s *Server) answerRoom(n int64) (*ingest.Hold, error) {
+func (s *Server) answerRoom(ctx context.Context, n int64) (*ingest.Hold, error) {
 	hold := s.answers.Hold()
 	err := hold.Grow(ended, n)
 	if errors.Is(err, ingest.ErrOverloaded) {
-		ctx, cancel := context.WithTimeout(s.base, s.cfg.RoomWait)
+		ctx, cancel := context.WithTimeout(ctx, s.cfg.RoomWait)
 		defer cancel()
 		err = hold.Grow(ctx, n)
 	}

@@ -115,6 +115,22 @@ func TestBatchUnavailable(t *testing.T) {
 	f.post(`{}`).problem(t, http.StatusServiceUnavailable, "storage-full")
 }
 
+// TestBatchWithoutRoomForItsAnswer: the wait for room is part of the time that an ack may take (invariant 4).
+func TestBatchWithoutRoomForItsAnswer(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(c *Config, _ *Deps) { c.RoomWait, c.AckDeadline = time.Minute, 50*time.Millisecond })
+	unread, err := f.server.answerRoom(t.Context(), Defaults().AnswerBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unread.Release()
+	begun := time.Now()
+	f.do("POST", "/v1/events", "1\n", lines).problem(t, 503, "overloaded")
+	if took := time.Since(begun); took > 30*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // TestBatchesOfTinyItems: what a batch of tiny items takes up in memory counts, not only its bytes.
 func TestBatchesOfTinyItems(t *testing.T) {
 	t.Parallel()

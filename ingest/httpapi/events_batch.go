@@ -70,7 +70,7 @@ func (s *Server) postBatch(ctx context.Context, x *exchange, head *eventsHead, b
 	}
 	// Before anything is stored, since what is stored must be answered.
 	taken := int64(len(b.items)) * itemAnswer
-	hold, err := s.answerRoom(taken)
+	hold, err := s.answerRoom(ctx, taken)
 	if err != nil {
 		return err
 	}

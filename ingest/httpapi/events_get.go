@@ -31,7 +31,7 @@ func (s *Server) getEvent(x *exchange) error {
 	}
 	ctx, cancel := context.WithTimeout(s.base, lookupTimeout)
 	defer cancel()
-	hold, err := s.answerRoom(eventAnswer)
+	hold, err := s.answerRoom(ctx, eventAnswer)
 	if err != nil {
 		return err
 	}
