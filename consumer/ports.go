@@ -152,13 +152,15 @@ type DeadLetter struct {
 	Reason      string
 	// Raw is the encoded event, or the whole stream record when it could not be taken apart.
 	Raw []byte
+	// Size is the length of Raw, as Get and List tell it; Put goes by Raw itself.
+	Size int
 }
 
 // DeadLetters keeps them by sink, shard and position.
 type DeadLetters interface {
 	// Put is durable when it returns; the same place again changes nothing.
 	Put(ctx context.Context, d DeadLetter) error
-	// List returns up to limit letters of a sink after the given (shard, position), in that order.
+	// List returns up to limit letters of a sink after the given (shard, position), in that order, without Raw.
 	List(ctx context.Context, sink, afterShard string, after schemas.Position, limit int) ([]DeadLetter, error)
 	// Get returns one, or ErrNotFound.
 	Get(ctx context.Context, sink, shard string, p schemas.Position) (DeadLetter, error)

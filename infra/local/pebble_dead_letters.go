@@ -1,7 +1,6 @@
 package local
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -91,6 +90,7 @@ func (d *DeadLetters) List(
 		if err != nil {
 			return false, err
 		}
+		letter.Raw = nil // it may be a whole record, and belongs to the iterator
 		letters = append(letters, letter)
 		return len(letters) < limit, nil
 	})
@@ -147,6 +147,7 @@ func (d *DeadLetters) Delete(ctx context.Context, sink, shard string, p schemas.
 	return nil
 }
 
+// decodeDeadLetter gives a letter whose Raw aliases value.
 func decodeDeadLetter(key, value []byte) (consumer.DeadLetter, error) {
 	sink, shard, p, err := splitDeadLetterKey(key)
 	if err != nil {
@@ -155,8 +156,9 @@ func decodeDeadLetter(key, value []byte) (consumer.DeadLetter, error) {
 	f := fields{b: value}
 	letter := consumer.DeadLetter{
 		Sink: sink, Shard: shard, Position: p,
-		Arrived: timeOf(f.int()), Reason: f.string(), Raw: bytes.Clone(f.bytes()),
+		Arrived: timeOf(f.int()), Reason: f.string(), Raw: f.bytes(),
 	}
+	letter.Size = len(letter.Raw)
 	if err := f.done(); err != nil {
 		return consumer.DeadLetter{}, fmt.Errorf("dead letter at %s %s: %w", shard, p, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 
 	"penstock/ingest"
@@ -17,8 +18,13 @@ const (
 	itemAnswer = 768
 	// eventAnswer is what reading an inline event takes up: as it is stored, and unpacked or in its envelope.
 	eventAnswer = 2 * (schemas.MaxInlineBody + schemas.MaxAttributes)
+	// letterAnswer is what reading a dead letter takes up: a record of at most 1 MiB, as it is and in base64.
+	letterAnswer = 3 << 20
+	// textAnswer bounds a list's item, or a state, without the texts in it; escaped is what a byte of those grows to.
+	textAnswer = 1 << 10
+	escaped    = len(`\u003c`)
 	// largestAnswer is the most that one request takes of Config.AnswerBytes.
-	largestAnswer = max(eventAnswer, schemas.MaxBatchItems*itemAnswer)
+	largestAnswer = max(eventAnswer, letterAnswer, schemas.MaxBatchItems*itemAnswer)
 	// smallAnswer is a size that every connection may hold without being counted.
 	smallAnswer = 16 << 10
 )
@@ -39,6 +45,22 @@ func (s *Server) answerRoom(ctx context.Context, n int64) (*ingest.Hold, error) 
 			"shortly.")
 	}
 	return hold, nil
+}
+
+// answerJSON answers with a document that takes up at most n bytes when it is encoded.
+func (s *Server) answerJSON(x *exchange, n int, document any) error {
+	if n <= smallAnswer {
+		writeJSON(x.ctx, http.StatusOK, mediaJSON, document)
+		return nil
+	}
+	taken := int64(min(n, largestAnswer))
+	hold, err := s.answerRoom(s.base, taken)
+	if err != nil {
+		return err
+	}
+	setHead(x.ctx, http.StatusOK, mediaJSON)
+	setBody(x, encode(document), hold, taken)
+	return nil
 }
 
 // setBody answers with body, and gives back the hold of taken bytes once it is written. A small one gives it back at once.

@@ -28,7 +28,8 @@ type Config struct {
 	MinBodyRate int64
 	// RoomWait is how long a request waits for room in the budget before it gets a 503.
 	RoomWait time.Duration
-	// AnswerBytes bounds the events and batch results in memory that clients have not read yet.
+	// AnswerBytes bounds the answers in memory that clients have not read yet, of those that may be over 16 KiB: events,
+	// batch results, states, lists and dead letters.
 	AnswerBytes int64
 	// AckDeadline is how long after the last byte of its body a POST may wait for its ack (invariant 4: below 2 s).
 	AckDeadline time.Duration

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 // A client that sends slowly is dropped, and what its body held is given back.
@@ -118,6 +119,41 @@ func TestAnswersThatNobodyReads(t *testing.T) {
 	}
 	eventually(t, "there is room again", func() bool { return f.do("GET", "/v1/events/"+id, nil).status == 200 })
 	eventually(t, "everything is given back", func() bool { return f.server.answers.Used() == 0 })
+}
+
+// When there is no room for answers, those that may be large are refused before they are made, and small ones are not.
+func TestAnswersWithoutRoom(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(c *Config, _ *Deps) { c.RoomWait = time.Millisecond })
+	for _, sql := range []string{"SELECT '" + strings.Repeat("é<", 40_000) + "'", "SELECT 1"} {
+		f.do("POST", "/v1/queries", `{"sql":"`+sql+`"}`).must(t, 202)
+	}
+	var list struct{ Items []queryState }
+	f.do("GET", "/v1/queries", nil).must(t, 200).decode(t, &list)
+	if got := list.Items[0].SQL; utf8.RuneCountInString(got) != 1000 || !strings.HasPrefix(got, "SELECT 'é<é<") || list.Items[1].SQL != "SELECT 1" {
+		t.Errorf("the list shows %.20q… of %d bytes and %q", got, len(got), list.Items[1].SQL)
+	}
+	var state queryState
+	f.do("GET", "/v1/queries/q0", nil).must(t, 200).decode(t, &state)
+	if len(state.SQL) != len("SELECT ''")+3*40_000 {
+		t.Errorf("the state has %d bytes of SQL", len(state.SQL))
+	}
+	letter := "/v1/dead-letters/lake/a/7/0"
+	f.do("GET", letter, nil).must(t, 200)
+	eventually(t, "everything is given back", func() bool { return f.server.answers.Used() == 0 })
+
+	unread, err := f.server.answerRoom(t.Context(), Defaults().AnswerBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unread.Release()
+	for _, request := range []string{"GET /v1/queries/q0", "DELETE /v1/queries/q0", "GET " + letter} {
+		method, path, _ := strings.Cut(request, " ")
+		f.do(method, path, nil).problem(t, 503, "overloaded")
+	}
+	for _, path := range []string{"/v1/queries/q1", "/v1/dead-letters?sink=lake", "/v1/lake"} {
+		f.do("GET", path, nil).must(t, 200)
+	}
 }
 
 func TestTooManyConnections(t *testing.T) {

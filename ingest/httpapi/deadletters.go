@@ -64,14 +64,15 @@ func (s *Server) listDeadLetters(x *exchange) error {
 		Items []deadLetter `json:"items"`
 		Next  string       `json:"next,omitempty"`
 	}{Items: make([]deadLetter, len(letters))}
+	size := 0
 	for i := range letters {
 		page.Items[i] = letterOf(&letters[i])
+		size += textAnswer + escaped*len(letters[i].Reason)
 	}
 	if n := len(letters); n == limit {
 		page.Next = letters[n-1].Shard + "/" + letters[n-1].Position.String()
 	}
-	writeJSON(x.ctx, http.StatusOK, mediaJSON, page)
-	return nil
+	return s.answerJSON(x, size, page)
 }
 
 func (s *Server) getDeadLetter(x *exchange) error {
@@ -81,13 +82,19 @@ func (s *Server) getDeadLetter(x *exchange) error {
 	}
 	ctx, cancel := context.WithTimeout(s.base, lookupTimeout)
 	defer cancel()
+	hold, err := s.answerRoom(ctx, letterAnswer)
+	if err != nil {
+		return err
+	}
 	letter, err := s.deps.DeadLetters.Get(ctx, sink, shard, position)
 	if err != nil {
+		hold.Release()
 		return unknownLetter(err)
 	}
 	shown := letterOf(&letter)
 	shown.Raw = letter.Raw
-	writeJSON(x.ctx, http.StatusOK, mediaJSON, shown)
+	setHead(x.ctx, http.StatusOK, mediaJSON)
+	setBody(x, encode(shown), hold, letterAnswer)
 	return nil
 }
 
@@ -141,7 +148,7 @@ func checkSink(sink string) error {
 func letterOf(d *consumer.DeadLetter) deadLetter {
 	return deadLetter{
 		Sink: d.Sink, Shard: d.Shard, Position: d.Position.String(), Arrived: formatTime(d.Arrived), Reason: d.Reason,
-		Size: len(d.Raw), Href: "/v1/dead-letters/" + d.Sink + "/" + url.PathEscape(d.Shard) + "/" + d.Position.String(),
+		Size: d.Size, Href: "/v1/dead-letters/" + d.Sink + "/" + url.PathEscape(d.Shard) + "/" + d.Position.String(),
 	}
 }
 

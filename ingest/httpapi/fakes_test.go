@@ -270,7 +270,7 @@ func (lake) Status(context.Context) (LakeStatus, error) {
 type letters struct{}
 
 func letterAt(p schemas.Position) consumer.DeadLetter {
-	return consumer.DeadLetter{Sink: "lake", Shard: "a", Position: p, Arrived: time.Now(), Reason: "odd", Raw: []byte{0, 255}}
+	return consumer.DeadLetter{Sink: "lake", Shard: "a", Position: p, Arrived: time.Now(), Reason: "odd", Raw: []byte{0, 255}, Size: 2}
 }
 
 func (letters) List(_ context.Context, sink, _ string, after schemas.Position, limit int) (page []consumer.DeadLetter, err error) {

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"net/http"
 	"strconv"
 )
 
@@ -43,6 +42,5 @@ func (s *Server) getLake(x *exchange) error {
 			Shard: shard.Shard, Position: shard.Position.String(), AsOf: optionalTime(shard.AsOf), End: shard.End,
 		}
 	}
-	writeJSON(x.ctx, http.StatusOK, mediaJSON, state)
-	return nil
+	return s.answerJSON(x, textAnswer*(1+len(state.Shards)), state)
 }

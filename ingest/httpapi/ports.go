@@ -87,7 +87,7 @@ type LakeShard struct {
 
 // DeadLetters are the records that a sink could not take.
 type DeadLetters interface {
-	// List returns up to limit letters of a sink after the given (shard, position), in that order.
+	// List returns up to limit letters of a sink after the given (shard, position), in that order, without Raw.
 	List(ctx context.Context, sink, afterShard string, after schemas.Position, limit int) ([]consumer.DeadLetter, error)
 	// Get returns one, or consumer.ErrNotFound.
 	Get(ctx context.Context, sink, shard string, p schemas.Position) (consumer.DeadLetter, error)

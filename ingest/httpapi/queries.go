@@ -24,6 +24,8 @@ const (
 	maxParameters = 1000
 	// maxWait is the longest long-poll, in seconds.
 	maxWait = 30
+	// listedSQL is how many characters of its SQL a list shows of an execution.
+	listedSQL = 1000
 )
 
 // startedQuery is the answer to POST /v1/queries.
@@ -137,8 +139,12 @@ func (s *Server) getQuery(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(x.ctx, http.StatusOK, mediaJSON, stateOf(execution))
-	return nil
+	return s.answerState(x, execution)
+}
+
+func (s *Server) answerState(x *exchange, e query.Execution) error {
+	state := stateOf(e)
+	return s.answerJSON(x, state.size(), state)
 }
 
 func (s *Server) waitFor(id string, wait time.Duration) (query.Execution, error) {
@@ -170,11 +176,23 @@ func waitParameter(x *exchange) (time.Duration, error) {
 func (s *Server) listQueries(x *exchange) error {
 	executions := s.deps.Queries.List()
 	items := make([]queryState, len(executions))
+	size := 0
 	for i, e := range executions {
+		e.SQL = beginning(e.SQL, listedSQL)
 		items[i] = stateOf(e)
+		size += items[i].size()
 	}
-	writeJSON(x.ctx, http.StatusOK, mediaJSON, map[string]any{"items": items})
-	return nil
+	return s.answerJSON(x, size, map[string]any{"items": items})
+}
+
+// beginning is the first n characters of a text.
+func beginning(text string, n int) string {
+	for i := range text {
+		if n--; n < 0 {
+			return text[:i]
+		}
+	}
+	return text
 }
 
 func (s *Server) cancelQuery(x *exchange) error {
@@ -182,8 +200,7 @@ func (s *Server) cancelQuery(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(x.ctx, http.StatusOK, mediaJSON, stateOf(execution))
-	return nil
+	return s.answerState(x, execution)
 }
 
 // getResult streams the CSV itself, never a redirect: a client needs no credentials for where results lie.
@@ -215,6 +232,9 @@ func stateOf(e query.Execution) queryState {
 	}
 	return state
 }
+
+// size bounds the encoded state.
+func (q *queryState) size() int { return textAnswer + escaped*(len(q.SQL)+len(q.Error)) }
 
 func optionalTime(t time.Time) string {
 	if t.IsZero() {
