@@ -34,7 +34,8 @@ func (l *localProcess) buildServer() error {
 	}
 	var err error
 	l.server, err = httpapi.New(cfg, httpapi.Deps{
-		Ingest: l.ingest, Budget: l.budget, Index: l.store.Index(), Bodies: l.bodies, Watermarks: l.watermarks,
+		Ingest: l.ingest, Budget: l.budget, Index: l.store.Index(), Bodies: l.bodies,
+		Ledger: l.store.Ledger(), Watermarks: l.watermarks,
 		Queries: l.queries, Lake: lakeStatus{l.table, l.lakeSink, l.store.Stream()},
 		DeadLetters: l.store.DeadLetters(), Requeuer: consumer.NewRequeuer(l.indexSink, l.lakeSink),
 		Dependencies: []httpapi.Dependency{

@@ -25,8 +25,8 @@ func NewWatermarks(source Source, index Checkpointer, lake Lake) *Watermarks {
 }
 
 // Index is a time, by the stream's clock, before which every event that arrived is in the index or its dead letters: an
-// id made well before it that is not there is unknown, one made later may be on its way. Shards read to their end don't
-// count. It is zero while a shard has not been read to its tip yet.
+// id made after it is probably on its way. It proves nothing of one made before, which may have come to the stream late.
+// Shards read to their end don't count. It is zero while a shard has not been read to its tip yet.
 func (w *Watermarks) Index(ctx context.Context) (time.Time, error) {
 	shards, err := w.source.Shards(ctx)
 	if err != nil {

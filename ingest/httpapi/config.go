@@ -33,9 +33,6 @@ type Config struct {
 	AnswerBytes int64
 	// AckDeadline is how long after the last byte of its body a POST may wait for its ack (invariant 4: below 2 s).
 	AckDeadline time.Duration
-	// SettleMargin is added to an id's time before the index's watermark may prove that the id does not exist: the
-	// longest that a write may still be under way, and the most that clocks differ.
-	SettleMargin time.Duration
 	// LingerTime and LingerBytes bound what is read and discarded after an early answer.
 	LingerTime  time.Duration
 	LingerBytes int64
@@ -55,7 +52,6 @@ func Defaults() Config {
 		RoomWait:       time.Second,
 		AnswerBytes:    128 << 20,
 		AckDeadline:    1900 * time.Millisecond,
-		SettleMargin:   10 * time.Second,
 		LingerTime:     2 * time.Second,
 		LingerBytes:    2 * schemas.MaxBody,
 		Now:            time.Now,
@@ -90,7 +86,6 @@ func (c *Config) Validate() error {
 		{"BodyGrace", c.BodyGrace, time.Millisecond, time.Hour},
 		{"RoomWait", c.RoomWait, 0, time.Minute},
 		{"AckDeadline", c.AckDeadline, time.Millisecond, 2 * time.Second},
-		{"SettleMargin", c.SettleMargin, 0, 24 * time.Hour},
 		{"LingerTime", c.LingerTime, time.Millisecond, time.Minute},
 	} {
 		if f.value < f.low || f.value > f.high {

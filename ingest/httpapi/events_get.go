@@ -16,8 +16,11 @@ import (
 	"penstock/schemas"
 )
 
-// futureTolerance is how far an id's time may be ahead of our clock before the id can't be one of ours.
+// futureTolerance is how far an id's time may be ahead of our clock before nobody waits for the index to pass it.
 const futureTolerance = time.Minute
+
+// proofTime is how long a GET waits for the index to catch up with the stream, to prove that there is no such event.
+const proofTime = 250 * time.Millisecond
 
 // lookupTimeout bounds the reads behind a GET, but not the streaming of a body.
 const lookupTimeout = 10 * time.Second
@@ -65,29 +68,42 @@ func (s *Server) getEvent(x *exchange) error {
 	return nil
 }
 
-// find looks the event up. When it is not there the index's watermark decides between "not yet" and "never": only what
-// is behind it with a margin is proven absent, and the index is asked again after the watermark was read, since the
-// event may have landed in between.
+// find looks the event up. When it is not there, only the ledger can tell "never" from "not yet": an id says nothing
+// about when its event came to the stream, since a retry with an Idempotency-Key takes the first one's id, and clocks go
+// wrong.
 func (s *Server) find(ctx context.Context, id string, made time.Time) (schemas.Event, error) {
 	event, err := s.deps.Index.Get(ctx, id)
 	if !errors.Is(err, consumer.ErrNotFound) {
 		return event, err
 	}
-	if made.After(s.cfg.Now().Add(futureTolerance)) {
-		return event, refuse(eventUnknown, "The id's time is in the future; it was not made here.")
+	if s.comesSoon(ctx, made) {
+		return event, pending()
 	}
-	// An id holds its second only, so the event may have been received until the second's end.
-	settled := made.Add(time.Second + s.cfg.SettleMargin)
-	watermark, err := s.deps.Watermarks.Index(ctx)
-	if err != nil || !watermark.After(settled) {
-		return event, refuse(eventPending, "The index has not come so far yet. If the id came from an ack the event is "+
-			"durable and will appear; ask again.")
+	proof, cancel := context.WithTimeout(ctx, proofTime)
+	defer cancel()
+	stored, err := s.deps.Ledger.Stored(proof, []string{id})
+	if err == nil && !stored[0] {
+		return event, refuse(eventUnknown, "No event has this id: the index holds everything that was acked before you asked.")
 	}
-	event, err = s.deps.Index.Get(ctx, id)
+	event, err = s.deps.Index.Get(ctx, id) // the ledger may have waited for it
 	if errors.Is(err, consumer.ErrNotFound) {
-		return event, refuse(eventUnknown, "No event has this id: the index has passed its time.")
+		return event, pending()
 	}
 	return event, err
+}
+
+// comesSoon spares the stream those who poll for an id that they were just given: the index has not passed its time yet.
+func (s *Server) comesSoon(ctx context.Context, made time.Time) bool {
+	if made.After(s.cfg.Now().Add(futureTolerance)) {
+		return false
+	}
+	watermark, err := s.deps.Watermarks.Index(ctx)
+	return err != nil || !watermark.After(made.Add(time.Second)) // an id holds no more than its second
+}
+
+func pending() error {
+	return refuse(eventPending, "The index has not come so far yet. If the id came from an ack the event is durable and "+
+		"will appear; ask again.")
 }
 
 // openBody opens a body in object storage for streaming; fasthttp closes it. A HEAD reads nothing.

@@ -5,6 +5,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"penstock/schemas"
 )
 
 // Any JSON value comes back byte for byte (invariant 3).
@@ -127,20 +130,30 @@ func TestGetEventPendingOrUnknown(t *testing.T) {
 		t.Error("event-pending without Retry-After")
 	}
 	made := idTime(t, id)
-	margin := Defaults().SettleMargin
-	f.stream.set(func(s *stream) { s.asOf = made.Add(margin + 900e6) })
+	f.stream.set(func(s *stream) { s.asOf = made.Add(900 * time.Millisecond) })
 	f.do("GET", "/v1/events/"+id, nil).problem(t, 404, "event-pending")
-	f.stream.set(func(s *stream) { s.asOf = made.Add(margin + 1100e6) })
-	f.do("GET", "/v1/events/"+id, nil).problem(t, 404, "event-unknown")
 	f.stream.set(func(s *stream) { s.broken = http.ErrServerClosed })
 	f.do("GET", "/v1/events/"+id, nil).problem(t, 404, "event-pending")
+	if f.stream.proofs != 0 {
+		t.Errorf("%d proofs were asked for while the index was before the id's time", f.stream.proofs)
+	}
 
+	// Behind the id's time it is proven: the event may have come long after its id was made, by a retry with its key.
+	unknown := schemas.NewID(made.Add(-time.Hour))
+	f.stream.set(func(s *stream) { s.asOf, s.broken = made.Add(1100*time.Millisecond), nil })
+	f.do("GET", "/v1/events/"+id, nil).problem(t, 404, "event-pending")
+	f.do("GET", "/v1/events/"+unknown, nil).problem(t, 404, "event-unknown")
 	f.do("GET", "/v1/events/"+futureID(), nil).problem(t, 404, "event-unknown")
+	f.stream.set(func(s *stream) { s.behind = true })
+	f.do("GET", "/v1/events/"+unknown, nil).problem(t, 404, "event-pending")
+	f.do("GET", "/v1/events/"+futureID(), nil).problem(t, 404, "event-pending")
+	f.stream.set(func(s *stream) { s.hide = false })
+	f.do("GET", "/v1/events/"+id, nil).must(t, 200)
+
 	for _, bad := range []string{"x", id + "0", id[:26] + "-", strings.Repeat("z", 27)} {
 		f.do("GET", "/v1/events/"+bad, nil).problem(t, 400, "invalid-parameter")
 	}
 	// A body that should be there and is not is our fault, not the client's.
-	f.stream.set(func(s *stream) { s.hide, s.broken = false, nil })
 	large := f.store(of(`"` + strings.Repeat("y", 1_000_000) + `"`))
 	f.bodies.mu.Lock()
 	clear(f.bodies.bodies)

@@ -26,6 +26,8 @@ type stream struct {
 	gate   chan struct{} // when set a Put waits until it is closed, or its context ends
 	hide   bool          // the index sees nothing
 	asOf   time.Time     // the watermark
+	behind bool          // the index does not catch up
+	proofs int           // calls of Stored
 	broken error         // of the watermark
 }
 
@@ -92,9 +94,13 @@ func (f *stream) Index(context.Context) (time.Time, error) {
 	return f.asOf, f.broken
 }
 
-func (f *stream) Stored(_ context.Context, ids []string) ([]bool, error) {
+func (f *stream) Stored(ctx context.Context, ids []string) ([]bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.proofs++; f.behind {
+		<-ctx.Done()
+		return nil, ingest.ErrUnsettled
+	}
 	found := make([]bool, len(ids))
 	for i, id := range ids {
 		_, found[i] = f.events[id]

@@ -89,8 +89,8 @@ func startWith(t *testing.T, memory int64, change ...func(*Config, *Deps)) *fron
 	cfg := Defaults()
 	cfg.MetricsOnMain = true
 	deps := Deps{
-		Ingest: core, Budget: f.budget, Index: f.stream, Bodies: f.bodies, Watermarks: f.stream, Queries: f.queries,
-		Lake: lake{}, DeadLetters: letters{}, Requeuer: letters{}, Logger: slog.New(slog.NewTextHandler(logs{t}, nil)),
+		Ingest: core, Budget: f.budget, Index: f.stream, Bodies: f.bodies, Ledger: f.stream, Watermarks: f.stream,
+		Queries: f.queries, Lake: lake{}, DeadLetters: letters{}, Requeuer: letters{}, Logger: slog.New(slog.NewTextHandler(logs{t}, nil)),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "penstock_up 1\n") }),
 		Observe: f.observe,
 	}

@@ -38,6 +38,14 @@ type Bodies interface {
 	Open(ctx context.Context, ref string) (io.ReadCloser, error)
 }
 
+// Ledger proves that an event will never be in the index.
+type Ledger interface {
+	// Stored reports for each id whether its event is on the stream: false only if every event that was acked before the
+	// call is in the index or its dead letters, and this one is not. It waits for that until ctx ends, and then returns
+	// ingest.ErrUnsettled.
+	Stored(ctx context.Context, ids []string) ([]bool, error)
+}
+
 // Watermarks tells how far the index has come.
 type Watermarks interface {
 	// Index returns a time before which every event that arrived at the stream is in the index or its dead letters.
@@ -103,6 +111,7 @@ type Requeuer interface {
 var (
 	_ Acceptor   = (*ingest.Ingest)(nil)
 	_ Budget     = (*ingest.Budget)(nil)
+	_ Ledger     = ingest.Ledger(nil)
 	_ Watermarks = (*consumer.Watermarks)(nil)
 	_ Queries    = (*query.Service)(nil)
 	_ Requeuer   = (*consumer.Requeuer)(nil)
@@ -121,6 +130,7 @@ type Deps struct {
 	Budget      Budget
 	Index       Index
 	Bodies      Bodies
+	Ledger      Ledger
 	Watermarks  Watermarks
 	Queries     Queries
 	Lake        Lake
@@ -139,7 +149,7 @@ type Deps struct {
 func (d *Deps) validate() error {
 	for name, missing := range map[string]bool{
 		"Ingest": d.Ingest == nil, "Budget": d.Budget == nil, "Index": d.Index == nil, "Bodies": d.Bodies == nil,
-		"Watermarks": d.Watermarks == nil, "Queries": d.Queries == nil, "Lake": d.Lake == nil,
+		"Ledger": d.Ledger == nil, "Watermarks": d.Watermarks == nil, "Queries": d.Queries == nil, "Lake": d.Lake == nil,
 		"DeadLetters": d.DeadLetters == nil, "Requeuer": d.Requeuer == nil, "Metrics": d.Metrics == nil,
 		"Observe": d.Observe == nil, "Logger": d.Logger == nil,
 	} {
