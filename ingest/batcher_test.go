@@ -63,7 +63,7 @@ func drawScenario(t *rapid.T) scenario {
 			short: rapid.IntRange(0, 15).Draw(t, "short") == 15,
 			fates: rapid.SliceOfN(rapid.SampledFrom([]fate{
 				fateStored, fateStored, fateStored, fateThrottled, fateThrottled, fateAmbiguousLost, fateAmbiguousStored,
-				fateAmbiguousLate, fateFull, fateRefused,
+				fateAmbiguousLate, fateOpenLate, fateFull, fateRefused,
 			}), 0, 5).Draw(t, "fates"),
 		}
 	})

@@ -27,6 +27,7 @@ const (
 	fateAmbiguousLost   // not stored, answered as ambiguous
 	fateAmbiguousStored // stored, answered as ambiguous
 	fateAmbiguousLate   // stored lateAfter after it was answered as ambiguous
+	fateOpenLate        // the same, answered as open
 	fateFull
 	fateRefused
 )
@@ -45,6 +46,8 @@ func (f fate) err() error {
 		return fmt.Errorf("disk: %w", ErrStorageFull)
 	case fateRefused:
 		return errRefused
+	case fateOpenLate:
+		return fmt.Errorf("deadline: %w", ErrOpen)
 	default:
 		return fmt.Errorf("connection reset: %w", ErrAmbiguous)
 	}
@@ -63,7 +66,7 @@ func (c call) fate(k int) fate {
 	if len(c.fates) > 0 {
 		f = c.fates[k%len(c.fates)]
 	}
-	if c.hang && f != fateAmbiguousStored && f != fateAmbiguousLate {
+	if c.hang && f != fateAmbiguousStored && f != fateAmbiguousLate && f != fateOpenLate {
 		return fateAmbiguousLost
 	}
 	return f
@@ -156,14 +159,14 @@ func (s *fakeStream) Put(ctx context.Context, records []Record) []error {
 		errs[k] = f.err()
 		for _, e := range events[k] {
 			s.attempts[e.ID] = append(s.attempts[e.ID], attempt{records[k].HashKey, f})
-			if f != fateAmbiguousLate {
+			if f != fateAmbiguousLate && f != fateOpenLate {
 				s.open[e.ID]--
 			}
 		}
 		switch f {
 		case fateStored, fateAmbiguousStored:
 			s.store(records[k].HashKey, events[k])
-		case fateAmbiguousLate:
+		case fateAmbiguousLate, fateOpenLate:
 			s.late.Add(1)
 			hashKey := records[k].HashKey
 			time.AfterFunc(lateAfter, func() {

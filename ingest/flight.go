@@ -111,6 +111,7 @@ const (
 	stored    verdict = iota
 	throttled         // not stored; try again
 	ambiguous         // stored or not; try again, in the same lane
+	open              // stored or not; don't try again
 	refused           // not stored, and would not be
 )
 
@@ -118,7 +119,9 @@ func classify(err error) verdict {
 	switch {
 	case err == nil:
 		return stored
-	case errors.Is(err, ErrAmbiguous): // first: in doubt, doubt
+	case errors.Is(err, ErrOpen): // first: in doubt, doubt
+		return open
+	case errors.Is(err, ErrAmbiguous):
 		return ambiguous
 	case errors.Is(err, ErrThrottled):
 		return throttled
@@ -171,11 +174,11 @@ func (l *lane) sort(items []*item, v verdict, err error, done, again []*item) (_
 		certain, doubtful = fmt.Errorf("%w: %w", ErrNotDurable, err), unknown(err)
 	}
 	for _, it := range items {
-		it.doubtful = it.doubtful || v == ambiguous
+		it.doubtful = it.doubtful || v == ambiguous || v == open
 		switch {
 		case v == stored:
 			it.settle(nil)
-		case v != refused && !it.abandoned:
+		case (v == throttled || v == ambiguous) && !it.abandoned:
 			it.state, it.reason = queued, err
 			again = append(again, it)
 			continue
@@ -195,7 +198,7 @@ func (l *lane) count(v verdict) {
 		l.counters.records.Add(1)
 	case throttled:
 		l.counters.throttled.Add(1)
-	case ambiguous:
+	case ambiguous, open:
 		l.counters.ambiguous.Add(1)
 	case refused:
 		l.counters.failed.Add(1)

@@ -240,6 +240,7 @@ func TestRetryAfterAmbiguity(t *testing.T) {
 		"stored": {fateAmbiguousStored, true},
 		"lost":   {fateAmbiguousLost, false},
 		"late":   {fateAmbiguousLate, true},
+		"open":   {fateOpenLate, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -251,7 +252,7 @@ func TestRetryAfterAmbiguity(t *testing.T) {
 				}
 				elapse(time.Second)
 				w.stream.then(call{})
-				if test.fate == fateAmbiguousLate {
+				if test.fate == fateAmbiguousLate || test.fate == fateOpenLate {
 					if _, _, err := w.post(t, `1`); !errors.Is(err, ErrKeyInFlight) || !errors.Is(err, ErrUnsettled) {
 						t.Error("before it is settled:", err)
 					}

@@ -260,6 +260,25 @@ func TestDoubtIsSticky(t *testing.T) {
 	}
 }
 
+// TestOpenWriteIsNotRetried: it may yet land, and a second copy would stay (invariant 2).
+func TestOpenWriteIsNotRetried(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, newFakeStream(1, 1, call{fates: []fate{fateOpenLate}}, call{}), ample)
+		_, _, err := w.Accept(within(t, time.Minute), w.submission(`1`), "")
+		if !errors.Is(err, ErrUnknownOutcome) || errors.Is(err, ErrNotDurable) {
+			t.Errorf("the event may yet be stored, and the answer is %v", err)
+		}
+		if _, _, err := w.Accept(within(t, time.Second), w.submission(`2`), ""); err != nil {
+			t.Errorf("the next event: %v", err)
+		}
+		w.settle(t)
+		if stored := w.stream.events(); len(stored) != 2 || w.stream.count() != 2 || w.Stats().Ambiguous != 1 {
+			t.Errorf("%d calls, %+v, stored %v", w.stream.count(), w.Stats(), stored)
+		}
+	})
+}
+
 func TestFinalErrorsAreNotRetried(t *testing.T) {
 	t.Parallel()
 	for cause, f := range map[error]fate{ErrStorageFull: fateFull, errRefused: fateRefused} {

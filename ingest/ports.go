@@ -15,6 +15,9 @@ var (
 	ErrThrottled = errors.New("stream throttled the write")
 	// ErrAmbiguous: stored or not, nobody knows (timeout, reset, 5xx, InternalFailure). It may even land later.
 	ErrAmbiguous = errors.New("outcome of the write is unknown")
+	// ErrOpen: stored or not, nobody knows, and it must not be tried again: the write can't be recalled and may land
+	// later, on a stream whose readers look for no doubles (invariant 2). Ingest settles its events as ErrUnknownOutcome.
+	ErrOpen = errors.New("write has not ended")
 	// ErrStorageFull: not stored, since the store refuses new data until there is room (a full disk). Worth a try
 	// only after the operator or a trim made room, so ingest does not retry it.
 	ErrStorageFull = errors.New("storage is full")
@@ -27,7 +30,7 @@ type Stream interface {
 	// Put stores the records and returns one error per record, in order: nil only when the record survives the loss
 	// of this process (and, on AWS, of this host and zone). Records of one call for one shard are stored in order
 	// where the backend is able to (Kinesis is not). Put keeps no reference to the records after it returned. It
-	// does not retry. When ctx ends, records whose fate is open are ErrAmbiguous.
+	// does not retry. When ctx ends, records whose fate is open are ErrAmbiguous, or ErrOpen.
 	Put(ctx context.Context, records []Record) []error
 }
 

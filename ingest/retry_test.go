@@ -49,7 +49,8 @@ func drawRetries(t *rapid.T) retries {
 			delay: time.Duration(rapid.SampledFrom([]int{0, 5, 100, 400, 2500}).Draw(t, "delay")) * time.Millisecond,
 			hang:  rapid.IntRange(0, 9).Draw(t, "hang") == 9,
 			fates: rapid.SliceOfN(rapid.SampledFrom([]fate{
-				fateStored, fateStored, fateThrottled, fateAmbiguousLost, fateAmbiguousStored, fateAmbiguousLate, fateFull,
+				fateStored, fateStored, fateThrottled, fateAmbiguousLost, fateAmbiguousStored, fateAmbiguousLate,
+				fateOpenLate, fateFull,
 			}), 1, 4).Draw(t, "fates"),
 		}
 	})
@@ -206,7 +207,7 @@ func (r *siege) compare() {
 	for id, attempts := range r.w.stream.attempts {
 		may := 1
 		for _, a := range attempts {
-			if a.fate == fateAmbiguousStored || a.fate == fateAmbiguousLate {
+			if a.fate == fateAmbiguousStored || a.fate == fateAmbiguousLate || a.fate == fateOpenLate {
 				may++
 			}
 		}

@@ -75,8 +75,8 @@ func TestLogFailure(t *testing.T) {
 			f.set(isLogSync, cause, nil)
 
 			err := s.stream.Put(t.Context(), []ingest.Record{recordIn(s, 0, "during")})[0]
-			if !errors.Is(err, ingest.ErrAmbiguous) {
-				t.Errorf("Put while the log fails: %v, want ErrAmbiguous", err)
+			if !errors.Is(err, ingest.ErrOpen) {
+				t.Errorf("Put while the log fails: %v, want ErrOpen", err)
 			}
 			select {
 			case <-s.Failed():
@@ -88,7 +88,7 @@ func TestLogFailure(t *testing.T) {
 			}
 			// Everything else is refused, and what was published is still there, without what failed.
 			if err := s.stream.Put(t.Context(), []ingest.Record{recordIn(s, 1, "after")})[0]; err == nil ||
-				errors.Is(err, ingest.ErrAmbiguous) {
+				errors.Is(err, ingest.ErrOpen) {
 				t.Errorf("Put after the failure: %v, want a final error", err)
 			}
 			if _, _, err := s.claims.Claim(t.Context(), "k", ingest.Claim{ReceivedTime: time.Now()}); err == nil {

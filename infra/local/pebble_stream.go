@@ -127,19 +127,20 @@ func (st *Stream) write(ctx context.Context, w *write, records []ingest.Record, 
 			st.publish(w)
 		}
 	}()
+	var cause error
 	select {
 	case <-w.settled:
 		return nil
 	case <-st.store.Failed():
-		// It may have been settled just before.
-		select {
-		case <-w.settled:
-			return nil
-		default:
-			return fmt.Errorf("%w: %w", ingest.ErrAmbiguous, st.store.Err())
-		}
+		cause = st.store.Err()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ingest.ErrAmbiguous, ctx.Err())
+		cause = ctx.Err()
+	}
+	select {
+	case <-w.settled: // just before
+		return nil
+	default:
+		return fmt.Errorf("%w: %w", ingest.ErrOpen, cause)
 	}
 }
 

@@ -144,7 +144,7 @@ func TestReaderWakesAtOnce(t *testing.T) {
 	})
 }
 
-// A reader sees a record only after its sync, AsOf does not pass it before, and a Put that gave up says "ambiguous".
+// A reader sees a record only after its sync, AsOf does not pass it before, and a Put that gave up says "open".
 func TestUnsyncedIsInvisible(t *testing.T) {
 	t.Parallel()
 	f := faults{hung: make(chan struct{}, 1)}
@@ -181,8 +181,8 @@ func TestUnsyncedIsInvisible(t *testing.T) {
 		t.Errorf("Ledger during a write, of what is in the index: %v, %v", got, err)
 	}
 	cancel()
-	if err := <-result; !errors.Is(err, ingest.ErrAmbiguous) {
-		t.Errorf("Put that gave up: %v, want ErrAmbiguous", err)
+	if err := <-result; !errors.Is(err, ingest.ErrOpen) {
+		t.Errorf("Put that gave up: %v, want ErrOpen", err)
 	}
 
 	f.set(nil, nil, nil)
@@ -194,6 +194,79 @@ func TestUnsyncedIsInvisible(t *testing.T) {
 	if err != nil || string(p.Records[0].Data) != "slow" {
 		t.Errorf("after the sync: %v, %v", p, err)
 	}
+}
+
+// lateContext ends in the moment in which a write is settled: the write of a Put alone, whose number is next.
+type lateContext struct {
+	context.Context
+	stream  *Stream
+	next    uint64
+	settled <-chan struct{}
+}
+
+func (c *lateContext) Done() <-chan struct{} {
+	c.stream.mu.Lock()
+	for w := range c.stream.writes {
+		c.settled = w.settled
+	}
+	c.stream.mu.Unlock()
+	sh := c.stream.shards[0]
+	sh.mu.Lock()
+	begun := sh.next > c.next
+	sh.mu.Unlock()
+	if !begun {
+		return nil
+	}
+	<-c.settled
+	return c.settled
+}
+
+// A Put whose record is published in the moment in which its context ends says so.
+func TestPutSettledAtItsDeadline(t *testing.T) {
+	t.Parallel()
+	s := memStore(t)
+	for i := range 20 { // of two cases that are ready select takes any
+		ctx := &lateContext{Context: t.Context(), stream: s.stream, next: uint64(i + 1)}
+		if err := s.stream.Put(ctx, []ingest.Record{recordIn(s, 0, "x")})[0]; err != nil {
+			t.Fatalf("Put %d: %v", i, err)
+		}
+	}
+}
+
+// A write that the disk holds up beyond the flight's deadline lands once: its event is not sent again.
+func TestFrozenDiskMakesNoDouble(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := faults{hung: make(chan struct{}, 1)}
+		cfg := testConfig(f.wrap(vfs.NewMem()))
+		cfg.Shards = 1
+		s := mustOpen(t, cfg)
+		defer mustClose(t, s)
+		budget := ingest.NewBudget(1 << 20)
+		in, err := ingest.New(t.Context(), ingest.Config{Slots: 1, Large: 1, Now: time.Now}, s.stream, nil, s.claims, s.ledger, budget)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release := make(chan struct{})
+		f.set(isLogSync, nil, release)
+		// The client waits on, as one does whose deadline was frozen too.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begun := time.Now()
+		_, _, err = in.Accept(ctx, ingest.Submission{Body: []byte("1"), Hold: budget.Hold()}, "")
+		if !errors.Is(err, ingest.ErrUnknownOutcome) || time.Since(begun) >= time.Minute {
+			t.Errorf("after %v: %v, want ErrUnknownOutcome", time.Since(begun), err)
+		}
+		f.set(nil, nil, nil)
+		close(release)
+		if err := in.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		if got := readAll(t, s, 0); len(got) != 1 {
+			t.Errorf("%d records, want the one that landed late", len(got))
+		}
+	})
 }
 
 // Writes become visible in the order of their numbers, whichever is durable first.
@@ -241,19 +314,19 @@ func TestPutBackpressure(t *testing.T) {
 	cancel()
 	wg.Wait()
 	close(errs)
-	throttled, ambiguous := 0, 0
+	throttled, open := 0, 0
 	for err := range errs {
 		switch {
 		case errors.Is(err, ingest.ErrThrottled):
 			throttled++
-		case errors.Is(err, ingest.ErrAmbiguous):
-			ambiguous++
+		case errors.Is(err, ingest.ErrOpen):
+			open++
 		default:
 			t.Errorf("Put: %v", err)
 		}
 	}
-	if ambiguous > maxFlying>>20 || throttled < cap(errs)-maxFlying>>20 {
-		t.Errorf("%d writes went on their way and %d did not, want at most %d MiB of writes", ambiguous, throttled, maxFlying>>20)
+	if open > maxFlying>>20 || throttled < cap(errs)-maxFlying>>20 {
+		t.Errorf("%d writes went on their way and %d did not, want at most %d MiB of writes", open, throttled, maxFlying>>20)
 	}
 	f.set(nil, nil, nil)
 	close(release)
