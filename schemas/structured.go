@@ -55,8 +55,15 @@ type structuredParser struct {
 	problem error
 }
 
+// longestWritten is how many bytes may be written of what fits MaxAttributes: at most \u and four digits for each. More
+// is refused as it is, not copied first.
+const longestWritten = 6 * MaxAttributes
+
 // member takes one member, as it is written.
 func (p *structuredParser) member(rawName, value []byte) error {
+	if len(rawName) > longestWritten {
+		return tooManyAttributes()
+	}
 	name, ok := unescape(rawName)
 	if !ok {
 		return unsuitable(string(rawName), "a surrogate in the name lacks its partner")
@@ -93,10 +100,14 @@ func (p *structuredParser) member(rawName, value []byte) error {
 // attributes would take up twenty times its size.
 func (p *structuredParser) grow(n int) error {
 	if p.size += n; p.size > MaxAttributes {
-		return fmt.Errorf("%w: all attributes together take up more than the %d bytes that are allowed", ErrAttribute,
-			MaxAttributes-reservedAttributes)
+		return tooManyAttributes()
 	}
 	return nil
+}
+
+func tooManyAttributes() error {
+	return fmt.Errorf("%w: all attributes together take up more than the %d bytes that are allowed", ErrAttribute,
+		MaxAttributes-reservedAttributes)
 }
 
 func (p *structuredParser) set(name, text string) error {
@@ -152,6 +163,8 @@ func (p *structuredParser) complete() error {
 // 32 bits there, and its own attributes are strings.
 func attributeText(name string, value []byte) (string, error) {
 	switch c := value[0]; {
+	case c == '"' && len(value) > longestWritten:
+		return "", tooManyAttributes()
 	case c == '"':
 		text, ok := unescape(value[1 : len(value)-1])
 		if !ok {
@@ -163,7 +176,8 @@ func attributeText(name string, value []byte) (string, error) {
 	case c == 't' || c == 'f':
 		return string(value), nil
 	case c == '-' || isDigit(c):
-		n, err := strconv.ParseInt(string(value), 10, 32)
+		const tooLong = len("-2147483648") + 1 // the rest need not be copied to see that
+		n, err := strconv.ParseInt(string(value[:min(len(value), tooLong)]), 10, 32)
 		if err != nil {
 			return "", unsuitable(name, "a number must be an integer from -2147483648 to 2147483647; send others as a string")
 		}

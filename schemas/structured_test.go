@@ -153,6 +153,24 @@ func TestParseStructuredIsBounded(t *testing.T) {
 	}
 }
 
+// What is too long for an attribute however it is written is refused for that, before it is looked into or copied.
+func TestParseStructuredCopiesNothingTooLong(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 6*schemas.MaxAttributes) + `\ud800`
+	for _, more := range []string{`"x":"` + long + `"`, `"` + long + `":1`, `"subject":"` + long + `"`} {
+		_, _, err := schemas.ParseStructured([]byte(structured(`,"data":1,` + more)))
+		if !errors.Is(err, schemas.ErrAttribute) || !strings.Contains(err.Error(), "all attributes together") {
+			t.Errorf("%.20s…: %.100v", more, err)
+		}
+	}
+	for _, digits := range []string{"1", "-1", "1.", "0.", "1e"} {
+		_, _, err := schemas.ParseStructured([]byte(structured(`,"data":1,"x":` + digits + strings.Repeat("0", 100_000))))
+		if !errors.Is(err, schemas.ErrAttribute) || !strings.Contains(err.Error(), "integer") {
+			t.Errorf("%s0…: %.100v", digits, err)
+		}
+	}
+}
+
 func TestParseStructuredIntegers(t *testing.T) {
 	t.Parallel()
 	for number, want := range map[string]string{"0": "0", "-0": "0", "2147483647": "2147483647", "-2147483648": "-2147483648"} {
