@@ -28,7 +28,7 @@ func (e *JSONError) Error() string {
 func ValidateJSON(b []byte) error {
 	i, fault := openDocument(b)
 	if fault == nil {
-		i, fault = scanValue(b, i, 0)
+		i, fault = scanValue(b, i, MaxDepth)
 	}
 	if fault == nil {
 		fault = closeDocument(b, i)

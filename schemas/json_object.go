@@ -43,10 +43,11 @@ func (r *objectReader) next() (name []byte, found bool, fault *JSONError) {
 	return r.b[start:end], true, nil
 }
 
-// value gives the present member's value as it is written, without whitespace around it.
+// value gives the present member's value as it is written, without whitespace around it. It may be as deep as a body,
+// since that is what it is in an event.
 func (r *objectReader) value() ([]byte, *JSONError) {
 	start := space(r.b, r.i)
-	end, fault := scanValue(r.b, start, 1)
+	end, fault := scanValue(r.b, start, MaxDepth)
 	if fault != nil {
 		return nil, fault
 	}

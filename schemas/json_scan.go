@@ -7,7 +7,7 @@ import (
 )
 
 // nesting remembers for each level of depth whether it is an object (bit set) or an array.
-type nesting [MaxDepth/64 + 1]uint64
+type nesting [(MaxDepth+1)/64 + 1]uint64
 
 func (n *nesting) open(depth int, object bool) {
 	word, bit := &n[uint(depth)/64%uint(len(n))], uint64(1)<<(uint(depth)%64)
@@ -22,13 +22,13 @@ func (n *nesting) isObject(depth int) bool {
 	return n[uint(depth)/64%uint(len(n))]>>(uint(depth)%64)&1 != 0
 }
 
-// scanValue checks the value that is expected at b[i], or after whitespace, inside outer open arrays and objects. It
-// gives the index after the value. It does not recurse: the body decides the depth, and a stack overflow can't be
-// recovered from.
-func scanValue(b []byte, i, outer int) (int, *JSONError) {
+// scanValue checks the value that is expected at b[i], or after whitespace, nested at most as deep as deepest, which is
+// at most MaxDepth+1. It gives the index after the value. It does not recurse: the body decides the depth, and a stack
+// overflow can't be recovered from.
+func scanValue(b []byte, i, deepest int) (int, *JSONError) {
 	var levels nesting
 	var fault *JSONError
-	depth, object := outer, false // object: the innermost open level is an object
+	depth, object := 0, false // object: the innermost open level is an object
 	for {
 		if object {
 			if i, fault = scanName(b, i); fault != nil {
@@ -43,7 +43,7 @@ func scanValue(b []byte, i, outer int) (int, *JSONError) {
 		case '"':
 			i, fault = scanString(b, i+1)
 		case '{', '[':
-			if depth == MaxDepth {
+			if depth == deepest {
 				return 0, tooDeep(i)
 			}
 			i = space(b, i+1)
@@ -65,7 +65,7 @@ func scanValue(b []byte, i, outer int) (int, *JSONError) {
 		}
 		// After a value: close what ends here, up to the comma before the next one.
 		for {
-			if depth == outer {
+			if depth == 0 {
 				return i, nil
 			}
 			i = space(b, i)

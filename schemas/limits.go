@@ -13,7 +13,7 @@ const (
 	MaxAttributes = 16 << 10
 	// MaxBatchItems is the most events that one batch request may hold.
 	MaxBatchItems = 10_000
-	// MaxDepth is the deepest nesting of arrays and objects in a body.
+	// MaxDepth is the deepest nesting of arrays and objects in an event's data, whatever that came in.
 	MaxDepth = 1_000
 	// MaxAggregateEvents is the most events in one aggregated record: Firehose breaks above 500.
 	MaxAggregateEvents = 500

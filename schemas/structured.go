@@ -202,7 +202,7 @@ func SplitArray(b []byte, item func(element []byte) error) error {
 	more := i >= len(b) || b[i] != ']'
 	for more {
 		start := space(b, i)
-		end, fault := scanValue(b, start, 1)
+		end, fault := scanValue(b, start, MaxDepth+1) // an event, with data as deep as a body
 		if fault != nil {
 			return fault
 		}

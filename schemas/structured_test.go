@@ -60,9 +60,14 @@ func TestParseStructuredData(t *testing.T) {
 			}
 		}
 	}
-	deepest := strings.Repeat("[", schemas.MaxDepth-1) + strings.Repeat("]", schemas.MaxDepth-1)
-	if _, got, err := schemas.ParseStructured([]byte(structured(`,"data":` + deepest))); err != nil || string(got) != deepest {
+	// As deep as a body by itself, and in a batch too.
+	deepest := strings.Repeat("[", schemas.MaxDepth) + strings.Repeat("]", schemas.MaxDepth)
+	event := structured(`,"data":` + deepest)
+	if _, got, err := schemas.ParseStructured([]byte(event)); err != nil || string(got) != deepest {
 		t.Errorf("deepest data: %v", err)
+	}
+	if elements, err := split("[" + event + "," + event + "]"); err != nil || len(elements) != 2 || elements[1] != event {
+		t.Errorf("deepest data in a batch: %d events, %v", len(elements), err)
 	}
 }
 
@@ -198,7 +203,7 @@ func TestParseStructuredRefusesJSON(t *testing.T) {
 			t.Errorf("%s: is an ErrAttribute too", b)
 		}
 	}
-	deep := structured(`,"data":` + strings.Repeat("[", schemas.MaxDepth))
+	deep := structured(`,"data":` + strings.Repeat("[", schemas.MaxDepth+1))
 	var fault *schemas.JSONError
 	if _, _, err := schemas.ParseStructured([]byte(deep)); !errors.As(err, &fault) || !strings.Contains(fault.Reason, "deep") {
 		t.Errorf("too deep: got %v", err)
@@ -216,15 +221,15 @@ func FuzzParseStructured(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, data, err := schemas.ParseStructured(b)
 		var fault *schemas.JSONError
-		wellFormed := schemas.ValidateJSON(b)
+		wellFormed := isJSON(b, schemas.MaxDepth+1)
 		if errors.As(err, &fault) {
-			if wellFormed == nil && bytes.TrimLeft(b, " \t\r\n")[0] == '{' {
+			if wellFormed && bytes.TrimLeft(b, " \t\r\n")[0] == '{' {
 				t.Fatalf("%q: got %v", b, err)
 			}
 			return
 		}
-		if wellFormed != nil {
-			t.Fatalf("%q: got %v, but ValidateJSON %v", b, err, wellFormed)
+		if !wellFormed {
+			t.Fatalf("%q: got %v", b, err)
 		}
 		if err != nil {
 			if !errors.Is(err, schemas.ErrAttribute) {
@@ -277,7 +282,7 @@ func TestSplitArray(t *testing.T) {
 	}
 	for b, offset := range map[string]int{
 		"": 0, " {}": 1, "1": 0, "[": 1, "[1": 2, "[1,": 3, "[1,]": 3, "[,1]": 1, "[1 2]": 3, "[1]]": 3, "[1][2]": 3, "[1]x": 3, "[1}": 2,
-		"[] 1": 3, "\xef\xbb\xbf[]": 0, "[{]": 2, "[1,01]": 4, strings.Repeat("[", 1001): 1000,
+		"[] 1": 3, "\xef\xbb\xbf[]": 0, "[{]": 2, "[1,01]": 4, strings.Repeat("[", 1003): 1002,
 	} {
 		_, err := split(b)
 		var fault *schemas.JSONError
@@ -322,10 +327,9 @@ func FuzzSplitArray(f *testing.F) {
 		if fault := new(schemas.JSONError); err != nil && !errors.As(err, &fault) {
 			t.Fatalf("%q: got %v", b, err)
 		}
-		wellFormed := schemas.ValidateJSON([]byte(b))
-		isArray := wellFormed == nil && strings.TrimLeft(b, " \t\r\n")[0] == '['
+		isArray := isJSON([]byte(b), schemas.MaxDepth+2) && strings.TrimLeft(b, " \t\r\n")[0] == '['
 		if (err == nil) != isArray {
-			t.Fatalf("%q: got %v, but ValidateJSON %v", b, err, wellFormed)
+			t.Fatalf("%q: got %v", b, err)
 		}
 		if err != nil {
 			return
