@@ -108,7 +108,12 @@ func TestBatchUnavailable(t *testing.T) {
 	t.Parallel()
 	f := start(t)
 	f.stream.set(func(s *stream) { s.fail = fmt.Errorf("disk: %w", ingest.ErrStorageFull) })
-	b := f.batch(503, "{}\n{\n", lines)
+	a := f.do("POST", "/v1/events", "{}\n{\n", lines).must(t, 503)
+	var b batchAnswer
+	a.decode(t, &b)
+	if a.header.Get("Retry-After") != fmt.Sprint(storageFull.retryAfter) {
+		t.Errorf("%v", a.header)
+	}
 	if b.Items[0].Status != 503 || b.Items[0].Problem.Type != "/problems/storage-full" || b.Items[1].Status != 400 {
 		t.Errorf("%+v", b)
 	}

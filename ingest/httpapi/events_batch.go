@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"penstock/ingest"
 	"penstock/schemas"
@@ -79,10 +80,10 @@ func (s *Server) postBatch(ctx context.Context, x *exchange, head *eventsHead, b
 		hold.Release()
 		return err
 	}
-	answer, status := s.batchAnswer(b, results)
+	answer, status, retryAfter := s.batchAnswer(b, results)
 	markReplayed(x, replayed)
 	if status == http.StatusServiceUnavailable {
-		x.ctx.Response.Header.Set("Retry-After", "1")
+		x.ctx.Response.Header.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 	setHead(x.ctx, status, mediaJSON)
 	setBody(x, encode(answer), hold, taken)
@@ -140,10 +141,9 @@ func cutArray(body payload, given *schemas.Attributes, room func(int64) error) (
 }
 
 // batchAnswer renders the results. The status of the whole is 202 when every item is durable, 207 when some are, and if
-// none is, 503 when another try may help some, else 400.
-func (s *Server) batchAnswer(b *batch, results []ingest.Result) (batchAnswer, int) {
-	answer := batchAnswer{Items: make([]batchItem, len(results))}
-	retryable := false
+// none is, 503 when another try may help some, else 400. retryAfter is the longest that an item asks for, in seconds.
+func (s *Server) batchAnswer(b *batch, results []ingest.Result) (answer batchAnswer, status, retryAfter int) {
+	answer.Items = make([]batchItem, len(results))
 	for i := range results {
 		if results[i].Err == nil {
 			answer.Accepted++
@@ -152,19 +152,20 @@ func (s *Server) batchAnswer(b *batch, results []ingest.Result) (batchAnswer, in
 		}
 		answer.Rejected++
 		p := s.itemProblem(results[i].Err, b.origins[i])
-		retryable = retryable || p.RetryAfter > 0
+		retryAfter = max(retryAfter, p.RetryAfter)
 		answer.Items[i] = batchItem{Status: p.Status, Problem: &p}
 	}
 	switch {
 	case answer.Rejected == 0:
-		return answer, http.StatusAccepted
+		status = http.StatusAccepted
 	case answer.Accepted > 0:
-		return answer, http.StatusMultiStatus
-	case retryable:
-		return answer, http.StatusServiceUnavailable
+		status = http.StatusMultiStatus
+	case retryAfter > 0:
+		status = http.StatusServiceUnavailable
 	default:
-		return answer, http.StatusBadRequest
+		status = http.StatusBadRequest
 	}
+	return answer, status, retryAfter
 }
 
 // itemProblem is the problem of an item; in a batch of lines its offset is that in the whole body.
