@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/md5"
 	"encoding/binary"
-	"fmt"
 	"math/bits"
 	"strconv"
 )
@@ -16,36 +15,8 @@ type HashKey [16]byte
 // MaxHashKey is 2^128 - 1.
 var MaxHashKey = HashKey{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}
 
-// maxHashKeyDigits is the length of 2^128 - 1 in decimal.
-const maxHashKeyDigits = 39
-
 // HashKeyOf is MD5(partition key), as Kinesis computes it.
 func HashKeyOf(partitionKey string) HashKey { return md5.Sum([]byte(partitionKey)) }
-
-// ParseHashKey reads the decimal form that Kinesis' ExplicitHashKey has.
-func ParseHashKey(s string) (HashKey, error) {
-	if !isDecimal(s) || len(s) > maxHashKeyDigits {
-		return HashKey{}, fmt.Errorf("hash key %.100q: want a decimal number from 0 to 2^128-1 without leading zeros", s)
-	}
-	var hi, lo uint64
-	for _, c := range []byte(s) {
-		// (hi, lo) = (hi, lo)*10 + digit, in 128 bits.
-		carry, low := bits.Mul64(lo, 10)
-		over, high := bits.Mul64(hi, 10)
-		var c1, c2, c3 uint64
-		low, c1 = bits.Add64(low, uint64(c-'0'), 0)
-		high, c2 = bits.Add64(high, carry, c1)
-		_, c3 = bits.Add64(over, c2, 0)
-		if over+c2+c3 != 0 {
-			return HashKey{}, fmt.Errorf("hash key %q: larger than 2^128-1", s)
-		}
-		hi, lo = high, low
-	}
-	var k HashKey
-	binary.BigEndian.PutUint64(k[:8], hi)
-	binary.BigEndian.PutUint64(k[8:], lo)
-	return k, nil
-}
 
 // String is the decimal form without leading zeros.
 func (k HashKey) String() string { return string(k.appendDecimal(nil)) }
