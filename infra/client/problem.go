@@ -2,7 +2,6 @@ package client
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -83,11 +82,8 @@ func clean(s string) string {
 
 // readProblem reads and closes an unwanted answer.
 func readProblem(res *http.Response) error {
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxProblem))
-	err = errors.Join(err, res.Body.Close())
-	if err != nil && len(body) == 0 {
-		body = nil // the status says enough
-	}
+	body, _ := io.ReadAll(io.LimitReader(res.Body, maxProblem)) // of what is not whole the status says enough
+	_ = res.Body.Close()
 	return problemOf(res, body)
 }
 
