@@ -62,7 +62,7 @@ func (f *feed) run(paths []string, stdin io.Reader) error {
 		if path == Stdin {
 			err = f.stdin(stdin)
 		} else {
-			err = walk(path, func(name string, info fs.FileInfo) error { return f.file(name, info) }, func() {})
+			err = walk(path, f.file, func() {})
 		}
 		if err != nil {
 			return err
@@ -186,7 +186,7 @@ func (f *feed) lines(in io.Reader) error {
 			return f.flush()
 		case f.ctx.Err() != nil:
 			if f.gathering == nil {
-				f.mark(number + 1)
+				f.next = number + 1
 			}
 			return context.Cause(f.ctx)
 		default:
@@ -235,7 +235,7 @@ func (f *feed) add(position int, event []byte) error {
 		if err := f.flush(); err != nil {
 			return err
 		}
-		f.mark(position)
+		f.next = position
 		if err := f.take(); err != nil {
 			return err
 		}
@@ -250,7 +250,7 @@ func (f *feed) add(position int, event []byte) error {
 		}
 	}
 	if f.gathering == nil {
-		f.mark(position)
+		f.next = position
 		if err := f.take(); err != nil {
 			return err
 		}
@@ -270,7 +270,7 @@ func (f *feed) flush() error {
 	}
 	u := *f.gathering
 	f.gathering = nil
-	f.mark(u.origins[0].Position)
+	f.next = u.origins[0].Position
 	return f.hand(u)
 }
 
@@ -300,8 +300,6 @@ func (f *feed) pass(u unit) error {
 	}
 	return f.emit(u)
 }
-
-func (f *feed) mark(position int) { f.next = position }
 
 func (f *feed) take() error {
 	if f.ctx.Err() != nil {
