@@ -15,13 +15,13 @@ func (s *Server) newAdmin() *http.Server {
 		respond(w, http.StatusOK, mediaJSON, map[string]string{"status": "alive"})
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		status, p, checks := s.ready()
+		p, checks := s.ready()
 		if p != nil {
 			w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
-			respond(w, status, mediaProblem, p)
+			respond(w, p.Status, mediaProblem, p)
 			return
 		}
-		respond(w, status, mediaJSON, map[string]any{"status": "ready", "checks": checks})
+		respond(w, http.StatusOK, mediaJSON, map[string]any{"status": "ready", "checks": checks})
 	})
 	return &http.Server{
 		Handler:           mux,

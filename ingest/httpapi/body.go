@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"penstock/ingest"
-	"penstock/schemas"
 )
 
 // deadlineStep is how many bytes are read before the read deadline is moved on.
@@ -252,6 +251,3 @@ func (p *payload) grow(r *room, n int64) error {
 	p.bytes, p.hold = bigger, hold
 	return nil
 }
-
-// maxRequestBody is the most that the events route reads.
-const maxRequestBody = int64(schemas.MaxBody)

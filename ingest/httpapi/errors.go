@@ -111,5 +111,5 @@ func (s *Server) onError(ctx *fasthttp.RequestCtx, err error) {
 	}
 	s.closeAfter(ctx)
 	writeProblem(ctx, r.problem())
-	s.observe("unreadable", "", r.kind.status, 0)
+	s.deps.Observe("unreadable", "", r.kind.status, 0)
 }

@@ -33,7 +33,7 @@ func (s *Server) postEvents(x *exchange) error {
 		return err
 	}
 	key := scopedKey(x.credential, head.key)
-	body, err := s.readBody(x, maxRequestBody)
+	body, err := s.readBody(x, schemas.MaxBody)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func parseEventsHead(h *fasthttp.RequestHeader, f framing) (head eventsHead, err
 	if head.format, err = bodyFormat(h); err != nil {
 		return head, err
 	}
-	if err = checkLength(h, f, maxRequestBody); err != nil {
+	if err = checkLength(h, f, schemas.MaxBody); err != nil {
 		return head, err
 	}
 	if head.attributes, err = requestAttributes(h, head.format); err != nil {

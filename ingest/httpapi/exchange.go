@@ -52,7 +52,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	if hasToken(ctx.Request.Header.Peek("Connection"), "close") {
 		ctx.SetConnectionClose() // fasthttp knows only the exact value "close"
 	}
-	s.observe(x.route, methodLabel(ctx.Method()), ctx.Response.StatusCode(), time.Since(x.started))
+	s.deps.Observe(x.route, methodLabel(ctx.Method()), ctx.Response.StatusCode(), time.Since(x.started))
 }
 
 // answer turns errors and panics into problems.

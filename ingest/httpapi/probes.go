@@ -37,17 +37,17 @@ func (s *Server) getHealth(x *exchange) error {
 }
 
 func (s *Server) getReady(x *exchange) error {
-	status, p, checks := s.ready()
+	p, checks := s.ready()
 	if p != nil {
 		writeProblem(x.ctx, *p)
 		return nil
 	}
-	writeJSON(x.ctx, status, mediaJSON, map[string]any{"status": "ready", "checks": checks})
+	writeJSON(x.ctx, http.StatusOK, mediaJSON, map[string]any{"status": "ready", "checks": checks})
 	return nil
 }
 
 // ready proves every dependency. The problem is nil when all of them are.
-func (s *Server) ready() (int, *Problem, []CheckResult) {
+func (s *Server) ready() (*Problem, []CheckResult) {
 	checks := s.prove()
 	var failed []string
 	for _, c := range checks {
@@ -58,14 +58,14 @@ func (s *Server) ready() (int, *Problem, []CheckResult) {
 	switch {
 	case s.stopping.Load():
 		p := (&refusal{kind: draining, detail: "This process is shutting down."}).problem()
-		return p.Status, &p, nil
+		return &p, nil
 	case len(failed) > 0:
 		detail := "Not ready: " + strings.Join(failed, ", ") + ". The server's log says why."
 		p := (&refusal{kind: notReady, detail: detail}).problem()
 		p.Checks = checks
-		return p.Status, &p, nil
+		return &p, nil
 	}
-	return http.StatusOK, nil, checks
+	return nil, checks
 }
 
 // prove runs the checks at once, or gives the results of a moment ago. One caller runs them; the others wait for it.

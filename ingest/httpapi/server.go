@@ -177,7 +177,3 @@ func (s *Server) handle(method, pattern string, h func(*exchange) error) {
 		s.app.Add(http.MethodHead, pattern, run)
 	}
 }
-
-func (s *Server) observe(route, method string, status int, elapsed time.Duration) {
-	s.deps.Observe(route, method, status, elapsed)
-}
