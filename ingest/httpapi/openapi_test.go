@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/getkin/kin-openapi/openapi3"
+
 	"penstock/consumer/query"
 	"penstock/ingest"
 )
@@ -64,6 +66,37 @@ func TestProblemTypesAreTheDocuments(t *testing.T) {
 	}
 	if len(known) < 30 || !maps.Equal(known, documented) {
 		t.Errorf("known %v\ndocumented %v", slices.Sorted(maps.Keys(known)), slices.Sorted(maps.Keys(documented)))
+	}
+}
+
+// The examples of problems are what the server says.
+func TestExamplesOfProblems(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	doc, err := api()
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := func(operation *openapi3.Operation, status, media string) any {
+		return operation.Responses.Value(status).Value.Content[media].Example
+	}
+	detail := func(problem any) string { return problem.(map[string]any)["detail"].(string) }
+	posted := doc.Paths.Find("/v1/events").Post
+
+	want := detail(example(posted, "400", mediaProblem))
+	if p := f.post(`{"order":`).problem(t, 400, "malformed-json"); p.Detail != want {
+		t.Errorf("%q, documented is %q", p.Detail, want)
+	}
+	item := example(posted, "207", mediaJSON).(map[string]any)["items"].([]any)[1]
+	want = detail(item.(map[string]any)["problem"])
+	b := f.batch(207, "{\"order\":42}\n{\"order\":", lines)
+	if p := b.Items[1].Problem; p.Detail != want {
+		t.Errorf("%q, documented is %q", p.Detail, want)
+	}
+	f.stream.set(func(s *stream) { s.hide = true })
+	want = detail(example(doc.Paths.Find("/v1/events/{id}").Get, "404", mediaProblem))
+	if p := f.do("GET", "/v1/events/"+b.Items[0].ID, nil).problem(t, 404, "event-pending"); p.Detail != want {
+		t.Errorf("%q, documented is %q", p.Detail, want)
 	}
 }
 
