@@ -42,7 +42,7 @@ func letterServer(t *testing.T) (*clienttest.Server, *[]string) {
 			one["raw"] = []byte("a\x00b\n{")
 			clienttest.Answer(w, 200, one)
 		case strings.Contains(path, "/12/1/"):
-			clienttest.Refuse(w, clienttest.Fault{Status: http.StatusConflict, Kind: "refused-again"}, "still corrupt")
+			clienttest.Refuse(w, clienttest.Fault{Status: http.StatusUnprocessableEntity, Kind: "refused-again"}, "still corrupt")
 		default:
 			requeued = append(requeued, path)
 			w.WriteHeader(http.StatusNoContent)
