@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"penstock/ingest"
+	"penstock/schemas"
 )
 
 // deadlineStep is how many bytes are read before the read deadline is moved on.
@@ -86,11 +87,12 @@ func (w *wireReader) broken(err error) error {
 }
 
 func tooLarge(limit int64) error {
-	return &refusal{
-		kind: bodyTooLarge, limit: limit,
-		detail: fmt.Sprintf("A body holds at most %d bytes after content decoding. Send several events in several requests, "+
-			"or put the document in object storage and send an event that refers to it.", limit),
+	detail := fmt.Sprintf("A body holds at most %d bytes here, after content decoding.", limit)
+	if limit == schemas.MaxBody {
+		detail += " Send a batch in several requests, and split a larger document into several events: with one partitionkey " +
+			"they stay in order."
 	}
+	return &refusal{kind: bodyTooLarge, limit: limit, detail: detail}
 }
 
 // room is the right to a number of bytes of memory, taken from the budget before they are used, and to a decoder.

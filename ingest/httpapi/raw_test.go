@@ -154,8 +154,8 @@ func TestTooLarge(t *testing.T) {
 		"chunked": io.MultiReader(bytes.NewReader(over)),
 	} {
 		p := f.post(body).problem(t, 413, "body-too-large")
-		if p.Limit != 10_485_760 {
-			t.Errorf("%s: limit %d", name, p.Limit)
+		if p.Limit != 10_485_760 || !strings.Contains(p.Detail, "split a larger document") {
+			t.Errorf("%s: limit %d: %s", name, p.Limit, p.Detail)
 		}
 	}
 	f.store(chunked(over[:10_485_760]))
