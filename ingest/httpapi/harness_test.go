@@ -231,6 +231,16 @@ func checkAgainstAPI(t *testing.T, req *http.Request, a answer) string {
 	return route.Path
 }
 
+// check holds an answer to a request that was sent by hand against openapi.yaml.
+func (f *front) check(method, path string, a rawAnswer) {
+	f.t.Helper()
+	req, err := http.NewRequestWithContext(f.t.Context(), method, f.url+path, nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	checkAgainstAPI(f.t, req, a.answer)
+}
+
 // checkRequest validates a request that the server took as a whole: the document must allow for it.
 func checkRequest(t *testing.T, input openapi3filter.RequestValidationInput) {
 	t.Helper()

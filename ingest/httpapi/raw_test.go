@@ -134,6 +134,7 @@ func TestEarlyAnswers(t *testing.T) {
 				if got := answers[0]; got.status != c.status || !got.closes || got.header.Get("Content-Type") != mediaProblem {
 					t.Errorf("%v; want %d", got, c.status)
 				}
+				c.front.check("POST", c.path, answers[0])
 			})
 		}
 	}
@@ -211,6 +212,7 @@ func TestAmbiguousFraming(t *testing.T) {
 				t.Fatalf("want one answer and the end: %v", answers)
 			}
 			answers[0].problem(t, 400, "malformed-request")
+			f.check("POST", "/v1/events", answers[0])
 		})
 	}
 	t.Cleanup(func() {
