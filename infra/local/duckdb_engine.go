@@ -127,18 +127,39 @@ func (d *DuckDB) check(ctx context.Context, sql string, parameters []string) (*s
 	if err != nil {
 		return nil, firstOf(ctx, err)
 	}
-	prepared, err := c.prepare(s.text)
+	prepared, err := c.prepareQuery(s)
 	if err != nil {
 		return nil, firstOf(ctx, s.explain(err, "", nil))
 	}
 	defer prepared.close()
-	if !prepared.readsOnly() {
-		return nil, refuseSQL("only statements that read are allowed")
-	}
 	if want := prepared.parameters(); want != len(parameters) {
 		return nil, refuseSQL("the statement has %d parameter(s), %d given", want, len(parameters))
 	}
 	return s, nil
+}
+
+// prepareQuery prepares a statement that DuckDB itself takes for a query, or for an EXPLAIN of what it takes for one: it
+// is asked about the explained part alone as well, since EXPLAIN ANALYZE runs it, whatever it is.
+func (c *duckdbConn) prepareQuery(s *sqlStatement) (*duckdbStatement, error) {
+	prepared, err := c.prepare(s.text)
+	if err != nil {
+		return nil, err
+	}
+	reads := prepared.isQuery()
+	if s.start > 0 && prepared.isExplain() {
+		explained, err := c.prepare(s.text[s.start:])
+		if err != nil {
+			prepared.close()
+			return nil, err
+		}
+		reads = explained.isQuery()
+		explained.close()
+	}
+	if !reads {
+		prepared.close()
+		return nil, refuseSQL("only statements that read are allowed")
+	}
+	return prepared, nil
 }
 
 // serialize gives DuckDB's syntax tree of a query as JSON.
@@ -214,7 +235,7 @@ func (s *sqlStatement) run(
 	ctx context.Context, c *duckdbConn, parameters []string, result io.Writer,
 ) (rows, scanned int64, err error) {
 	defer c.interruptWhenDone(ctx)()
-	prepared, err := c.prepare(s.text)
+	prepared, err := c.prepareQuery(s)
 	if err != nil {
 		return 0, 0, err
 	}

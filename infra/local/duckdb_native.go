@@ -124,10 +124,13 @@ type duckdbStatement struct{ statement duckdb.PreparedStatement }
 
 func (s *duckdbStatement) close() { duckdb.DestroyPrepare(&s.statement) }
 
-// readsOnly reports whether DuckDB itself takes the statement for a query or an EXPLAIN.
-func (s *duckdbStatement) readsOnly() bool {
-	kind := duckdb.PreparedStatementType(s.statement)
-	return kind == duckdb.StatementTypeSelect || kind == duckdb.StatementTypeExplain
+// isQuery reports whether DuckDB itself takes the statement for a query.
+func (s *duckdbStatement) isQuery() bool {
+	return duckdb.PreparedStatementType(s.statement) == duckdb.StatementTypeSelect
+}
+
+func (s *duckdbStatement) isExplain() bool {
+	return duckdb.PreparedStatementType(s.statement) == duckdb.StatementTypeExplain
 }
 
 func (s *duckdbStatement) parameters() int { return int(duckdb.NParams(s.statement)) }

@@ -35,7 +35,7 @@ func tokenize(sql string) []sqlToken {
 		case strings.IndexByte(" \t\r\n\f\v", c) >= 0:
 			i++
 		case strings.HasPrefix(sql[i:], "--"):
-			i = afterOr(sql, i, "\n")
+			i = afterLine(sql, i)
 		case strings.HasPrefix(sql[i:], "/*"):
 			i = afterComment(sql, i)
 		default:
@@ -93,6 +93,14 @@ func afterOr(sql string, from int, mark string) int {
 	return len(sql)
 }
 
+// afterLine is the index after the end of the line, which is \r to DuckDB as well.
+func afterLine(sql string, from int) int {
+	if i := strings.IndexAny(sql[from:], "\r\n"); i >= 0 {
+		return from + i + 1
+	}
+	return len(sql)
+}
+
 // afterComment is the index after a block comment; such comments nest.
 func afterComment(sql string, i int) int {
 	for depth := 0; i < len(sql); {
@@ -131,7 +139,7 @@ func afterQuote(sql string, i int, quote byte, backslash bool) int {
 // afterDollarQuote recognises $$text$$ and $tag$text$tag$.
 func afterDollarQuote(sql string, i int) (int, bool) {
 	end := i + 1
-	for end < len(sql) && isWordStart(sql[end]) {
+	for end < len(sql) && (isWordStart(sql[end]) || end > i+1 && isDigit(sql[end])) {
 		end++
 	}
 	if end >= len(sql) || sql[end] != '$' {

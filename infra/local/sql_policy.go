@@ -33,7 +33,6 @@ func nodeText(n syntaxNode, key string) string {
 // policy walks the tree. Everything that reads rows is allowed by name; scalar functions are refused by name.
 type sqlPolicy struct {
 	statement *sqlStatement
-	offset    int             // of the tree's query in the translated text
 	tables    map[string]bool // names of common table expressions, in lower case
 }
 
@@ -105,7 +104,7 @@ func (p *sqlPolicy) check(root syntaxNode) error {
 func (p *sqlPolicy) location(n syntaxNode) (int, bool) {
 	number, _ := n["query_location"].(json.Number)
 	at, err := strconv.Atoi(number.String())
-	return at + p.offset, err == nil
+	return at + p.statement.start, err == nil
 }
 
 // tableFunctions are those that touch no file and no setting.

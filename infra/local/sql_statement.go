@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -18,6 +19,7 @@ const maxSQL = 262_144
 // sqlStatement is one read-only statement that passed the policy.
 type sqlStatement struct {
 	translation
+	start    int // of the query in the text, behind EXPLAIN
 	headings []heading
 }
 
@@ -46,8 +48,10 @@ func newStatement(sql string, serialize func(sql string) ([]byte, error)) (*sqlS
 		line, column := s.place(s.failedAt)
 		return nil, refuseSQL("line %d, column %d: %s", line, column, s.failure)
 	}
-	start := explained(s.text) // of the query, behind EXPLAIN
-	tree, err := serialize(s.text[start:])
+	if err := s.plainExplain(); err != nil {
+		return nil, err
+	}
+	tree, err := serialize(s.text[s.start:])
 	if err != nil {
 		return nil, err
 	}
@@ -55,42 +59,63 @@ func newStatement(sql string, serialize func(sql string) ([]byte, error)) (*sqlS
 	if err := json.Unmarshal(tree, &parsed); err != nil {
 		return nil, fmt.Errorf("reading DuckDB's syntax tree: %w", err)
 	}
-	if err := parsed.failure(s, tokens, start); err != nil {
+	if err := parsed.failure(s, tokens); err != nil {
 		return nil, err
 	}
 	root, err := decodeNode(parsed.Statements[0])
 	if err != nil {
 		return nil, err
 	}
-	rules := sqlPolicy{statement: s, offset: start, tables: map[string]bool{}}
+	rules := sqlPolicy{statement: s, tables: map[string]bool{}}
 	rules.collectNames(root)
 	if err := rules.check(root); err != nil {
 		return nil, err
 	}
-	if start == 0 {
+	if s.start == 0 {
 		s.headings = columnHeadings(root)
 	}
 	return s, nil
 }
 
-// explained is the offset of the statement behind an EXPLAIN, or 0.
-func explained(sql string) int {
-	tokens := tokenize(sql)
-	if len(tokens) < 2 || !tokens[0].is("explain") {
+// explainWords may stand between EXPLAIN and the query.
+var explainWords = []string{"explain", "analyze", "format", "text", "json", "html", "graphviz", "(", ")", ","}
+
+// plainExplain finds the query behind an EXPLAIN and leaves nothing but plain words before it. Only the query is checked
+// but the whole text runs, so DuckDB must have no way to read the words before it otherwise than we do, as it could read
+// a comment. Spaces keep the offsets.
+func (s *sqlStatement) plainExplain() error {
+	tokens := tokenize(s.text)
+	next := explainOptions(tokens)
+	if next == 0 || next >= len(tokens) { // no EXPLAIN, a parenthesis that does not close, or nothing behind
+		return nil
+	}
+	plain := bytes.Repeat([]byte(" "), tokens[next].start)
+	for _, t := range tokens[:next] {
+		if !slices.Contains(explainWords, t.lower) {
+			line, column := s.place(s.origin(t.start))
+			return refuseSQL("line %d, column %d: not an option of EXPLAIN: it takes ANALYZE or (FORMAT json)", line, column)
+		}
+		copy(plain[t.start:], t.lower)
+	}
+	s.start = tokens[next].start
+	s.text = string(plain) + s.text[s.start:]
+	return nil
+}
+
+// explainOptions counts the tokens of an EXPLAIN before the query, 0 if there is none.
+func explainOptions(tokens []sqlToken) int {
+	if !tokens[0].is("explain") {
 		return 0
 	}
 	next := 1
-	for next < len(tokens) && (tokens[next].is("analyze") || tokens[next].is("verbose")) {
+	if next < len(tokens) && tokens[next].is("analyze") {
 		next++
 	}
-	if next < len(tokens) && tokens[next].is("(") && next+1 < len(tokens) &&
+	if next+1 < len(tokens) && tokens[next].is("(") &&
 		(tokens[next+1].is("format") || tokens[next+1].is("analyze") || tokens[next+1].is("type")) {
 		next = closingToken(tokens, next) + 1
 	}
-	if next == 0 || next >= len(tokens) { // a parenthesis that does not close, or nothing behind
-		return 0
-	}
-	return tokens[next].start
+	return next
 }
 
 // syntaxTree is what json_serialize_sql answers.
@@ -102,14 +127,14 @@ type syntaxTree struct {
 	Statements []json.RawMessage `json:"statements"`
 }
 
-func (t *syntaxTree) failure(s *sqlStatement, tokens []sqlToken, offset int) error {
+func (t *syntaxTree) failure(s *sqlStatement, tokens []sqlToken) error {
 	switch {
 	case t.Error && t.Type == "not implemented": // DuckDB serialises queries only
 		return refuseSQL("%s is not allowed: only one SELECT, WITH, VALUES, EXPLAIN, SHOW or DESCRIBE statement",
 			statementKind(s.source, tokens))
 	case t.Error:
 		position, err := strconv.Atoi(t.Position.String())
-		return s.syntaxError(t.Message, position+offset, err == nil)
+		return s.syntaxError(t.Message, position+s.start, err == nil)
 	case len(t.Statements) == 0:
 		return refuseSQL("there is no statement")
 	case len(t.Statements) > 1:

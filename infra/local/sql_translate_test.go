@@ -28,6 +28,8 @@ func TestTranslate(t *testing.T) {
 		"IF(a, b":                                        "IF(a, b",
 		"'open":                                          "'open",
 		"$$ IF(a, b) $$ || $q$ IF(a, b) $$ $q$":          "$$ IF(a, b) $$ || $q$ IF(a, b) $$ $q$",
+		"$a1$ IF(a, b) $a1$":                             "$a1$ IF(a, b) $a1$",
+		"-- IF(a, b)\rIF(a, b)":                          "-- IF(a, b)\rIF(a, b, NULL)",
 	} {
 		if got := translate(sql); got.text != want || got.failure != nil {
 			t.Errorf("%s\ngot  %s %v\nwant %s", sql, got.text, got.failure, want)
