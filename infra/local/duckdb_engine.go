@@ -3,6 +3,7 @@ package local
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -47,12 +48,18 @@ type DuckDB struct {
 	macros macroLibrary
 	// checker is a session over an empty table, in which statements are parsed and bound but never run.
 	checker *duckdbConn
-	runs    atomic.Uint64
+	// checks are the places of those that use it: binding takes memory that DuckDB doesn't count.
+	checks chan struct{}
+	growth map[string]macroGrowth
+	runs   atomic.Uint64
 }
 
 var _ query.Engine = (*DuckDB)(nil)
 
 const minMemory = 64 << 20
+
+// maxChecks is how many statements are checked at once. None takes long (maxGrowth).
+const maxChecks = 2
 
 // NewDuckDB makes an engine over the table. Close it when no method runs any more.
 func NewDuckDB(cfg DuckDBConfig, table LakeFiles) (*DuckDB, error) {
@@ -73,11 +80,15 @@ func NewDuckDB(cfg DuckDBConfig, table LakeFiles) (*DuckDB, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DuckDB{cfg: cfg, table: table, macros: macros}
+	d := &DuckDB{cfg: cfg, table: table, macros: macros, checks: make(chan struct{}, maxChecks)}
 	checking := sessionLimits{memory: minMemory, threads: 1, directory: d.nextTempDir(), bindOnly: true}
 	d.checker, err = openSession(checking, macros, "", nil)
 	if err != nil {
 		return nil, err
+	}
+	if d.growth, err = d.checker.macroGrowth(); err != nil {
+		d.checker.close()
+		return nil, fmt.Errorf("reading DuckDB's macros: %w", err)
 	}
 	return d, nil
 }
@@ -113,8 +124,14 @@ func (d *DuckDB) Check(ctx context.Context, sql string, parameters []string) err
 }
 
 func (d *DuckDB) check(ctx context.Context, sql string, parameters []string) (*sqlStatement, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	select {
+	case d.checks <- struct{}{}:
+		defer func() { <-d.checks }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	c, err := d.checker.share()
 	if err != nil {
@@ -123,7 +140,7 @@ func (d *DuckDB) check(ctx context.Context, sql string, parameters []string) (*s
 	defer c.close()
 	defer c.interruptWhenDone(ctx)()
 
-	s, err := newStatement(sql, c.serialize)
+	s, err := newStatement(sql, d.growth, c.serialize)
 	if err != nil {
 		return nil, firstOf(ctx, err)
 	}
@@ -164,12 +181,30 @@ func (c *duckdbConn) prepareQuery(s *sqlStatement) (*duckdbStatement, error) {
 
 // serialize gives DuckDB's syntax tree of a query as JSON.
 func (c *duckdbConn) serialize(sql string) ([]byte, error) {
-	prepared, err := c.prepare("SELECT CAST(system.main.json_serialize_sql(CAST(? AS VARCHAR)) AS VARCHAR)")
+	return c.value("SELECT CAST(system.main.json_serialize_sql(CAST(? AS VARCHAR)) AS VARCHAR)", sql)
+}
+
+func (c *duckdbConn) macroGrowth() (map[string]macroGrowth, error) {
+	list, err := c.value("SELECT CAST(to_json(list({'name': function_name, 'parameters': parameters, " +
+		"'definition': macro_definition})) AS VARCHAR) FROM duckdb_functions() WHERE function_type = 'macro'")
+	if err != nil {
+		return nil, err
+	}
+	var bodies []macroBody
+	if err := json.Unmarshal(list, &bodies); err != nil {
+		return nil, err
+	}
+	return measureMacros(bodies), nil
+}
+
+// value is the one value, a text, that a query gives.
+func (c *duckdbConn) value(sql string, parameters ...string) ([]byte, error) {
+	prepared, err := c.prepare(sql)
 	if err != nil {
 		return nil, err
 	}
 	defer prepared.close()
-	if err := prepared.bind([]string{sql}); err != nil {
+	if err := prepared.bind(parameters); err != nil {
 		return nil, err
 	}
 	rows, err := prepared.stream()
@@ -177,18 +212,18 @@ func (c *duckdbConn) serialize(sql string) ([]byte, error) {
 		return nil, err
 	}
 	defer rows.close()
-	var tree []byte
+	var value []byte
 	_, types, err := rows.columns()
 	if err != nil {
 		return nil, err
 	}
 	err = rows.each(types, func(columns []duckdbVector, n int) error {
 		if n > 0 {
-			tree = bytes.Clone(bytesAt(&columns[0], 0))
+			value = bytes.Clone(bytesAt(&columns[0], 0))
 		}
 		return nil
 	})
-	return tree, err
+	return value, err
 }
 
 // firstOf prefers the end of ctx over the error that it brought about.

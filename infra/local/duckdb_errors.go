@@ -42,8 +42,8 @@ var statementErrors = []string{
 }
 
 // explain makes a client's error of one of DuckDB's: query.ErrStatement with line and column of the source,
-// query.ErrLimit, or anything else as an internal error. secrets are paths that no client may see: an error that quotes
-// one is about a file, so it is internal.
+// query.ErrLimit, or anything else as an internal error. limits words those of a run and is empty before there is one.
+// secrets are paths that no client may see: an error that quotes one is about a file, so it is internal.
 func (s *sqlStatement) explain(err error, limits string, secrets []string) error {
 	var native *duckdbError
 	if !errors.As(err, &native) {
@@ -52,6 +52,8 @@ func (s *sqlStatement) explain(err error, limits string, secrets []string) error
 	r := parseDuckDBReport(native.raw)
 	secret := slices.ContainsFunc(secrets, func(path string) bool { return strings.Contains(r.Message, path) })
 	switch {
+	case r.Type == "Out of Memory" && limits == "":
+		return refuseSQL("the statement is too large")
 	case r.Type == "Out of Memory":
 		return fmt.Errorf("%w: the query needs more memory or temporary disk space than it may use (%s)",
 			query.ErrLimit, limits)

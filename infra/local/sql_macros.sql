@@ -18,25 +18,24 @@ CREATE MACRO athena_json(x) AS to_json(x);
 
 -- $["key"] is $."key" to DuckDB.
 CREATE MACRO athena_path(path) AS system.main.regexp_replace(path, '\[("(?:[^"\\]|\\.)*")\]', '.\1', 'g');
--- Malformed text is not JSON: the functions answer NULL. The test costs a second parse, but none where the type says JSON:
--- DuckDB folds it away then.
-CREATE MACRO athena_is_json(j) AS typeof(j) = 'JSON' OR json_valid(j);
+-- Malformed text is not JSON: the functions answer NULL. The cast costs a second parse, but none where the type says JSON.
+CREATE MACRO athena_parsed(j) AS TRY_CAST(j AS JSON);
 CREATE MACRO json_extract(j, path) AS
-  CASE WHEN athena_is_json(j) THEN system.main.json_extract(j, athena_path(path)) END;
+  system.main.json_extract(athena_parsed(j), athena_path(path));
 -- json_value gives the JSON text of a scalar and NULL for arrays and objects.
-CREATE MACRO json_extract_scalar(j, path) AS CASE WHEN athena_is_json(j)
-  THEN system.main.json_extract_string(system.main.json_value(j, athena_path(path)), '$') END;
-CREATE MACRO athena_json_type(j) AS CASE WHEN athena_is_json(j) THEN json_type(j) END;
+CREATE MACRO json_extract_scalar(j, path) AS
+  system.main.json_extract_string(system.main.json_value(athena_parsed(j), athena_path(path)), '$');
+CREATE MACRO athena_json_type(j) AS json_type(athena_parsed(j));
 CREATE MACRO json_array_length(j) AS CASE WHEN athena_json_type(j) = 'ARRAY'
   THEN CAST(system.main.json_array_length(j) AS BIGINT) END;
 CREATE MACRO json_array_get(j, i) AS CASE WHEN athena_json_type(j) = 'ARRAY'
   THEN system.main.json_extract(j, '$[' || CASE WHEN i < 0 THEN '#' ELSE '' END || i || ']') END;
 CREATE MACRO json_array_contains(j, x) AS CASE WHEN x IS NOT NULL THEN CASE WHEN athena_json_type(j) = 'ARRAY'
   THEN list_contains(system.main.json_extract(j, '$[*]'), to_json(x)) END END;
-CREATE MACRO json_size(j, path) AS CASE WHEN athena_is_json(j) THEN CASE json_type(j, athena_path(path))
+CREATE MACRO json_size(j, path) AS CASE json_type(athena_parsed(j), athena_path(path))
   WHEN 'ARRAY' THEN CAST(system.main.json_array_length(j, athena_path(path)) AS BIGINT)
   WHEN 'OBJECT' THEN len(json_keys(j, athena_path(path)))
-  ELSE CASE WHEN json_type(j, athena_path(path)) IS NOT NULL THEN 0 END END END;
+  ELSE CASE WHEN json_type(athena_parsed(j), athena_path(path)) IS NOT NULL THEN 0 END END;
 CREATE MACRO json_parse(s) AS system.main.json_extract(CAST(s AS VARCHAR), '$');
 CREATE MACRO json_format(j) AS CAST(system.main.json_extract(j, '$') AS VARCHAR);
 CREATE MACRO is_json_scalar(j) AS athena_json_type(j) NOT IN ('ARRAY', 'OBJECT');

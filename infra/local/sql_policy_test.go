@@ -84,11 +84,14 @@ var refusals = map[string]string{
 	"SELECT * FROM events FOR TIMESTAMP AS OF current_timestamp":                      "FOR TIMESTAMP AS OF (time travel) is not supported",
 	"SELECT CAST(x AS ARRAY<JSON>) FROM events":                                       "ARRAY<type> is not supported; write ARRAY(type)",
 	"SHOW COLUMNS FROM events":                                                        "SHOW COLUMNS is not supported; use DESCRIBE events",
-	"SELECT \x00":                                                                     "NUL character",
-	"SELECT '\xff'":                                                                   "not valid UTF-8",
-	"SELECT '" + strings.Repeat("x", maxSQL) + "'":                                    "the limit is 262144",
-	"SELECT " + strings.Repeat("(", 100_000):                                          "memory exhausted",
-	"SELECT " + strings.Repeat("1+", 100_000) + "1":                                   "depth",
+	"SELECT * FROM (PIVOT events ON type IN ('a') USING count(*) GROUP BY id)":        "PIVOT and UNPIVOT are not supported",
+	"SELECT * FROM events UNPIVOT (x FOR n IN (id, type))":                            "PIVOT and UNPIVOT are not supported",
+	"SELECT 1 IN (0" + strings.Repeat(",1", 100_000) + ")":                            "the statement is too large",
+	"SELECT \x00":   "NUL character",
+	"SELECT '\xff'": "not valid UTF-8",
+	"SELECT '" + strings.Repeat("x", maxSQL) + "'":  "the limit is 262144",
+	"SELECT " + strings.Repeat("(", 100_000):        "memory exhausted",
+	"SELECT " + strings.Repeat("1+", 100_000) + "1": "depth",
 }
 
 func TestRefusals(t *testing.T) {
@@ -108,7 +111,7 @@ func TestRefusals(t *testing.T) {
 // What DuckDB is given is what was checked, wherever our lexer and DuckDB's own could see a comment end.
 func TestExplainRunsNothingUnchecked(t *testing.T) {
 	t.Parallel()
-	s, err := newStatement("EXPLAIN /* a\r*/ Analyze --\r(FORMAT\f json) -- é\n SELECT 1 -- c", func(sql string) ([]byte, error) {
+	s, err := newStatement("EXPLAIN /* a\r*/ Analyze --\r(FORMAT\f json) -- é\n SELECT 1 -- c", nil, func(sql string) ([]byte, error) {
 		if sql != "SELECT 1 -- c" {
 			t.Errorf("checked %q", sql)
 		}

@@ -30,7 +30,9 @@ func refuseSQL(format string, args ...any) error {
 // newStatement translates the SQL and checks, on DuckDB's own syntax tree, that it is one statement that only reads the
 // lake. DuckDB's settings forbid access to files as well (openSession); this is the first of two fences, and the one
 // with the better messages. serialize gives the tree of a statement as JSON.
-func newStatement(sql string, serialize func(sql string) ([]byte, error)) (*sqlStatement, error) {
+func newStatement(
+	sql string, macros map[string]macroGrowth, serialize func(sql string) ([]byte, error),
+) (*sqlStatement, error) {
 	switch {
 	case len(sql) > maxSQL:
 		return nil, refuseSQL("the statement has %d bytes; the limit is %d", len(sql), maxSQL)
@@ -53,7 +55,7 @@ func newStatement(sql string, serialize func(sql string) ([]byte, error)) (*sqlS
 	}
 	tree, err := serialize(s.text[s.start:])
 	if err != nil {
-		return nil, err
+		return nil, s.explain(err, "", nil)
 	}
 	var parsed syntaxTree
 	if err := json.Unmarshal(tree, &parsed); err != nil {
@@ -69,6 +71,9 @@ func newStatement(sql string, serialize func(sql string) ([]byte, error)) (*sqlS
 	rules := sqlPolicy{statement: s, tables: map[string]bool{}}
 	rules.collectNames(root)
 	if err := rules.check(root); err != nil {
+		return nil, err
+	}
+	if err := checkGrowth(root, macros); err != nil {
 		return nil, err
 	}
 	if s.start == 0 {
