@@ -78,7 +78,7 @@ func (p *sqlPolicy) check(root syntaxNode) error {
 		case nodeText(n, "type") == "TABLE_FUNCTION":
 			err = p.tableFunction(n)
 			function, _ := n["function"].(syntaxNode)
-			delete(function, "function_name") // so that it isn't taken for a scalar function as well
+			delete(function, "class") // so that it isn't taken for a scalar function as well
 		case nodeText(n, "type") == "BASE_TABLE":
 			err = p.table(n)
 		case nodeText(n, "type") == "SHOW_REF":
@@ -161,6 +161,11 @@ func (p *sqlPolicy) show(n syntaxNode) error {
 func (p *sqlPolicy) function(n syntaxNode) error {
 	name := strings.ToLower(nodeText(n, "function_name"))
 	arguments, _ := n["children"].([]any)
+	// What the parser itself makes of syntax is in main, where macros come first. Anywhere else a function is not the one
+	// that a macro bounds.
+	if schema := nodeText(n, "schema"); nodeText(n, "catalog") != "" || schema != "" && schema != "main" {
+		return fmt.Errorf("function %s must be called by its name alone", name)
+	}
 	if reason, ok := refusedFunctions[name]; ok {
 		return fmt.Errorf("function %s is not supported%s", name, reason)
 	}

@@ -21,11 +21,19 @@ var refusedFunctions = map[string]string{
 	"nextval":                     "",
 	"currval":                     "",
 	"pg_get_viewdef":              "",
-	// These would build lists of any length outside of DuckDB's memory limit.
+	// These would build values of any length outside of DuckDB's memory limit.
 	"range":           "; use sequence(first, last), or FROM range(…)",
 	"generate_series": "; use sequence(first, last), or FROM generate_series(…)",
 	"list_resize":     "",
 	"array_resize":    "",
+	"bitstring":       "",
+	"printf":          "; use format",
+	// These take the product of their arguments' lengths, and can't be interrupted.
+	"levenshtein":             "; use levenshtein_distance",
+	"editdist3":               "; use levenshtein_distance",
+	"damerau_levenshtein":     "; use levenshtein_distance",
+	"jaro_similarity":         "",
+	"jaro_winkler_similarity": "",
 	// These differ from Athena's function of the same name, or have no counterpart.
 	"reduce":               ": DuckDB's takes other arguments; use list_reduce(array, lambda s, x: …, initial)",
 	"any_match":            "; use cardinality(filter(array, x -> …)) > 0",
