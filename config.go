@@ -51,7 +51,7 @@ type localCmd struct {
 	Shards         int           `default:"4" env:"PENSTOCK_SHARDS" help:"Shards of the stream (1 to 64); fixed once the data directory is made."`
 	Retention      time.Duration `default:"168h" env:"PENSTOCK_RETENTION" help:"How long the stream keeps events (1h to 8760h). Events that a sink still needs are always kept."`
 	RetentionBytes byteSize      `default:"20GiB" env:"PENSTOCK_RETENTION_BYTES" help:"How much the stream keeps (at least 64MiB). Events that a sink still needs are always kept."`
-	MinFree        byteSize      `default:"512MiB" env:"PENSTOCK_MIN_FREE" help:"Disk space left untouched: below it new events are refused with 503 (at least 64MiB)."`
+	MinFree        byteSize      `default:"512MiB" env:"PENSTOCK_MIN_FREE" help:"Disk space left untouched: below it new events are refused with 503 (at least 64MiB). SQL leaves twice as much."`
 	Memory         byteSize      `default:"256MiB" env:"PENSTOCK_MEMORY" help:"Bytes of requests in flight, beyond which new ones are refused with 503 (32MiB to 64GiB)."`
 
 	FlushAge   time.Duration `default:"30s" env:"PENSTOCK_FLUSH_AGE" help:"How long an event may wait for the lake when nobody asks (1s to 1h). A query flushes at once."`

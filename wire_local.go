@@ -176,9 +176,13 @@ func (l *localProcess) listen(ctx context.Context) (err error) {
 
 // buildQueries puts DuckDB on the lake.
 func (l *localProcess) buildQueries() (err error) {
-	scratch := filepath.Join(l.cfg.Data, "scratch")
+	scratch, guard := local.ScratchDir(l.cfg.Data), l.store.Guard()
 	l.engine, err = local.NewDuckDB(local.DuckDBConfig{
 		TempDir: filepath.Join(scratch, "spill"), MaxTemp: int64(l.cfg.QueryMaxSpill), MemoryLimit: int64(l.cfg.QueryMemory),
+		Room: func() (int64, error) {
+			room, err := guard.ScratchRoom()
+			return room / int64(l.cfg.QueryConcurrency), err
+		},
 		Threads: runtime.GOMAXPROCS(0), Now: time.Now,
 	}, l.table)
 	if err != nil {
@@ -187,7 +191,7 @@ func (l *localProcess) buildQueries() (err error) {
 	l.queries, err = query.New(query.Config{
 		Dir: filepath.Join(scratch, "results"), Concurrency: l.cfg.QueryConcurrency, MaxQueued: maxQueuedQueries,
 		MaxExecutions: maxExecutions, ResultTTL: resultTTL, Timeout: l.cfg.QueryTimeout,
-		MaxResultBytes: int64(l.cfg.QueryMaxResult), Now: time.Now, Logger: l.logger,
+		MaxResultBytes: int64(l.cfg.QueryMaxResult), Admit: guard.AdmitScratch, Now: time.Now, Logger: l.logger,
 	}, l.engine, consumer.NewFreshness(l.store.Stream(), l.lakeSink, freshTimeout, time.Now))
 	return err
 }

@@ -11,37 +11,25 @@ import (
 	"time"
 )
 
-const resultSuffix = ".csv"
+func (s *Service) resultPath(id string) string { return filepath.Join(s.cfg.Dir, id+".csv") }
 
-func (s *Service) resultPath(id string) string { return filepath.Join(s.cfg.Dir, id+resultSuffix) }
-
-// removeResults makes the directory and empties it of results.
-func removeResults(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(dir)
-	for _, entry := range entries {
-		if filepath.Ext(entry.Name()) == resultSuffix {
-			err = errors.Join(err, os.Remove(filepath.Join(dir, entry.Name())))
-		}
-	}
-	return err
-}
+// errFull: the disk has no room for a result.
+var errFull = errors.New("no room for the result")
 
 // resultFile is a result on its way to disk, up to a limit.
 type resultFile struct {
 	file        *os.File
 	size, limit int64
+	admit       func(bytes int64) error
 	err         error // the first error, which stands above what an engine makes of it
 }
 
-func createResult(path string, limit int64) (*resultFile, error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+func (s *Service) createResult(id string) (*resultFile, error) {
+	file, err := os.OpenFile(s.resultPath(id), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("creating the result: %w", err)
 	}
-	return &resultFile{file: file, limit: limit}, nil
+	return &resultFile{file: file, limit: s.cfg.MaxResultBytes, admit: s.cfg.Admit}, nil
 }
 
 // Write implements io.Writer. After its first error it writes nothing more.
@@ -51,6 +39,10 @@ func (f *resultFile) Write(p []byte) (int, error) {
 	}
 	if int64(len(p)) > f.limit-f.size {
 		f.err = fmt.Errorf("%w: the result is larger than %d bytes; select fewer rows or columns", ErrLimit, f.limit)
+		return 0, f.err
+	}
+	if err := f.admit(int64(len(p))); err != nil {
+		f.err = fmt.Errorf("%w: %w", errFull, err)
 		return 0, f.err
 	}
 	n, err := f.file.Write(p)

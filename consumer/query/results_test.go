@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -33,6 +32,41 @@ func TestResultTooLarge(t *testing.T) {
 		if h.files(t) != 0 {
 			t.Error("the failed run left a file")
 		}
+	}
+}
+
+// Results must not use up the disk that the server needs for what it has promised to keep.
+func TestNoRoomForResult(t *testing.T) {
+	t.Parallel()
+	left := int64(500)
+	h := newHarness(t, func(c *Config) {
+		c.Admit = func(n int64) error {
+			if left -= n; left < 0 {
+				return errors.New("all but the reserve is taken")
+			}
+			return nil
+		}
+	})
+	h.engine.runs["big"] = func(_ context.Context, _ []string, result io.Writer) (Statistics, error) {
+		for range 2 {
+			if _, err := result.Write(make([]byte, 400)); err != nil {
+				return Statistics{}, errors.New("engine: write failed")
+			}
+		}
+		return Statistics{}, nil
+	}
+	e := h.finish(t, h.start(t, "big"))
+	if e.State != Failed || e.Error != "the server has no disk space left for the result" {
+		t.Errorf("%+v", e)
+	}
+	if h.files(t) != 0 {
+		t.Error("the failed run left a file")
+	}
+	if err := h.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(h.log.String(), "all but the reserve is taken") {
+		t.Errorf("the log doesn't say why: %s", h.log)
 	}
 }
 
@@ -110,19 +144,4 @@ func TestResultsExpire(t *testing.T) {
 			t.Errorf("%d files stay on disk", n)
 		}
 	})
-}
-
-func TestRemovesLeftovers(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for _, name := range []string{"old.csv", "README"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	h := newHarness(t, func(c *Config) { c.Dir = dir })
-	h.dir = dir
-	if n := h.files(t); n != 1 {
-		t.Errorf("%d files, want the one that is not a result", n)
-	}
 }

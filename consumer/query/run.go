@@ -47,7 +47,7 @@ func (s *Service) store(ctx context.Context, e *entry) (Statistics, int64, error
 	if err := ctx.Err(); err != nil {
 		return Statistics{}, 0, err
 	}
-	file, err := createResult(s.resultPath(e.ID), s.cfg.MaxResultBytes)
+	file, err := s.createResult(e.ID)
 	if err != nil {
 		return Statistics{}, 0, err
 	}
@@ -66,7 +66,7 @@ func (s *Service) outcome(err error) (State, string) {
 		return Cancelled, "the server is shutting down"
 	case errors.Is(err, errTimeout):
 		return Failed, fmt.Sprintf("%v: the query ran for %v, the longest it may", ErrLimit, s.cfg.Timeout)
-	case errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, errFull), errors.Is(err, syscall.ENOSPC):
 		return Failed, "the server has no disk space left for the result"
 	case told(err):
 		return Failed, err.Error()

@@ -16,8 +16,7 @@ import (
 
 // Config bounds a Service. All fields are required.
 type Config struct {
-	// Dir is a directory of the service's own, for results. What an earlier process left there is removed: executions
-	// do not survive their process.
+	// Dir is a directory of the service's own, for results. It is empty at first: executions do not survive their process.
 	Dir string
 	// Concurrency is how many statements run at once, MaxQueued how many more may wait.
 	Concurrency, MaxQueued int
@@ -30,6 +29,8 @@ type Config struct {
 	Timeout time.Duration
 	// MaxResultBytes is the largest result. All results together take up at most MaxExecutions times as much.
 	MaxResultBytes int64
+	// Admit returns an error when the disk has no room for so many more bytes of results.
+	Admit func(bytes int64) error
 	// Now is the clock.
 	Now func() time.Time
 	// Logger gets what clients are not told.
@@ -50,8 +51,8 @@ func (c *Config) validate() error {
 	case c.ResultTTL <= 0, c.Timeout <= 0, c.MaxResultBytes <= 0:
 		return fmt.Errorf("query service: result life %v, timeout %v and result size %d must be positive",
 			c.ResultTTL, c.Timeout, c.MaxResultBytes)
-	case c.Now == nil || c.Logger == nil:
-		return errors.New("query service: no clock or logger")
+	case c.Admit == nil || c.Now == nil || c.Logger == nil:
+		return errors.New("query service: no check for room, clock or logger")
 	}
 	return nil
 }
@@ -75,12 +76,12 @@ type Service struct {
 	running int
 }
 
-// New makes a service and removes results of an earlier process. Close it.
+// New makes a service. Close it.
 func New(cfg Config, engine Engine, fresh Freshener) (*Service, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	if err := removeResults(cfg.Dir); err != nil {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("preparing the directory for query results: %w", err)
 	}
 	s := &Service{cfg: cfg, engine: engine, fresh: fresh, entries: map[string]*entry{}}

@@ -80,7 +80,8 @@ func newHarnessWith(t *testing.T, fresh Freshener, change func(*Config)) *harnes
 	h := &harness{engine: newEngine(), log: &bytes.Buffer{}, dir: t.TempDir()}
 	cfg := Config{
 		Dir: h.dir, Concurrency: 1, MaxQueued: 2, MaxExecutions: 4, ResultTTL: time.Hour, Timeout: time.Minute,
-		MaxResultBytes: 1000, Now: time.Now, Logger: slog.New(slog.NewTextHandler(h.log, nil)),
+		MaxResultBytes: 1000, Admit: func(int64) error { return nil }, Now: time.Now,
+		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	}
 	if change != nil {
 		change(&cfg)
@@ -341,11 +342,12 @@ func TestConfigIsChecked(t *testing.T) {
 		"MaxQueued":     func(c *Config) { c.MaxQueued = -1 },
 		"MaxExecutions": func(c *Config) { c.MaxExecutions = 2 },
 		"ResultTTL":     func(c *Config) { c.ResultTTL = 0 },
+		"Admit":         func(c *Config) { c.Admit = nil },
 		"Now":           func(c *Config) { c.Now = nil },
 	} {
 		cfg := Config{
 			Dir: t.TempDir(), Concurrency: 1, MaxQueued: 2, MaxExecutions: 3, ResultTTL: 1, Timeout: 1, MaxResultBytes: 1,
-			Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+			Admit: func(int64) error { return nil }, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 		}
 		change(&cfg)
 		if _, err := New(cfg, newEngine(), fixedFreshener{}); err == nil {

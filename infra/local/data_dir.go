@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -32,6 +33,26 @@ const (
 )
 
 func stateDir(fsys vfs.FS, dir string) string { return fsys.PathJoin(dir, "state") }
+
+// ScratchDir is where in a data directory whatever only one process needs belongs.
+func ScratchDir(dir string) string { return filepath.Join(dir, "scratch") }
+
+// emptyScratch removes what an earlier process left. It comes before the state is opened: scratch may have filled the disk,
+// and replaying a log needs room.
+func emptyScratch(fsys vfs.FS, dir string) error {
+	scratch := ScratchDir(dir)
+	left, err := fsys.List(scratch)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, name := range left {
+		err = errors.Join(err, fsys.RemoveAll(fsys.PathJoin(scratch, name)))
+	}
+	if err != nil {
+		return fmt.Errorf("emptying %s: %w", scratch, err)
+	}
+	return nil
+}
 
 // openDataDir makes the directory if need be, locks it, and checks or writes its format version.
 func openDataDir(fsys vfs.FS, dir string) (io.Closer, error) {

@@ -3,6 +3,7 @@ package local
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -38,6 +39,23 @@ func (g *DiskGuard) Admit(n int64) error { return g.admit(n, g.minFree) }
 // admitReserve is for what makes room or keeps sinks moving: it may use up three quarters of the reserve.
 func (g *DiskGuard) admitReserve(n int64) error { return g.admit(n, g.minFree/4) }
 
+// AdmitScratch is for what only this process needs. It leaves twice the reserve, so that scratch alone has no event
+// refused.
+func (g *DiskGuard) AdmitScratch(n int64) error { return g.admit(n, 2*g.minFree) }
+
+// ScratchRoom is the number of bytes that AdmitScratch would admit now.
+func (g *DiskGuard) ScratchRoom() (int64, error) {
+	if g.minFree <= 0 {
+		return math.MaxInt64, nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if err := g.look(); err != nil {
+		return 0, err
+	}
+	return max(g.free-2*g.minFree, 0), nil
+}
+
 func (g *DiskGuard) admit(n, reserve int64) error {
 	if g.minFree <= 0 {
 		return nil
@@ -45,14 +63,9 @@ func (g *DiskGuard) admit(n, reserve int64) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.looked || g.admitted+n > guardInterval || g.free-n < reserve {
-		usage, err := g.fs.GetDiskUsage(g.dir)
-		if errors.Is(err, vfs.ErrUnsupported) {
-			return nil
+		if err := g.look(); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("reading the free space of %s: %w", g.dir, err)
-		}
-		g.free, g.admitted, g.looked = int64(min(usage.AvailBytes, 1<<62)), 0, true
 	}
 	if g.free-n < reserve {
 		return fmt.Errorf("%w: %d bytes free on the disk of %s, %d are kept in reserve: make room there",
@@ -60,5 +73,17 @@ func (g *DiskGuard) admit(n, reserve int64) error {
 	}
 	g.free -= n
 	g.admitted += n
+	return nil
+}
+
+// look reads the free space. g.mu is held.
+func (g *DiskGuard) look() error {
+	usage, err := g.fs.GetDiskUsage(g.dir)
+	if errors.Is(err, vfs.ErrUnsupported) {
+		usage.AvailBytes = math.MaxInt64
+	} else if err != nil {
+		return fmt.Errorf("reading the free space of %s: %w", g.dir, err)
+	}
+	g.free, g.admitted, g.looked = int64(min(usage.AvailBytes, 1<<62)), 0, true
 	return nil
 }

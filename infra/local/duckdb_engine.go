@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,11 +26,12 @@ type LakeFiles interface {
 // DuckDBConfig bounds a DuckDB engine. All fields are required. The limits are those of one run: whoever allows n runs
 // at once allows n times as much.
 type DuckDBConfig struct {
-	// TempDir is a directory of the engine's own, on disk, into which queries spill. What an earlier process left there
-	// is removed.
+	// TempDir is a directory of the engine's own, on disk, into which queries spill.
 	TempDir string
 	// MaxTemp is the most that one run may spill, in bytes.
 	MaxTemp int64
+	// Room is how many bytes of disk there are for a run that starts now to spill.
+	Room func() (int64, error)
 	// MemoryLimit is the memory of one run's operators, in bytes; at least 64 MiB.
 	MemoryLimit int64
 	// Threads of one run; at least 1.
@@ -70,10 +70,10 @@ func NewDuckDB(cfg DuckDBConfig, table LakeFiles) (*DuckDB, error) {
 		return nil, fmt.Errorf("DuckDB temporary space of %d bytes: must not be negative", cfg.MaxTemp)
 	case cfg.Threads < 1:
 		return nil, fmt.Errorf("DuckDB with %d threads: at least 1 is needed", cfg.Threads)
-	case cfg.TempDir == "" || cfg.Now == nil:
-		return nil, errors.New("DuckDB needs a temporary directory and a clock")
+	case cfg.TempDir == "" || cfg.Room == nil || cfg.Now == nil:
+		return nil, errors.New("DuckDB needs a temporary directory, its room and a clock")
 	}
-	if err := emptyTempDir(cfg.TempDir); err != nil {
+	if err := os.MkdirAll(cfg.TempDir, 0o700); err != nil {
 		return nil, fmt.Errorf("preparing DuckDB's temporary directory: %w", err)
 	}
 	macros, err := parseMacros(macrosSQL)
@@ -96,24 +96,9 @@ func NewDuckDB(cfg DuckDBConfig, table LakeFiles) (*DuckDB, error) {
 // Close frees the engine.
 func (d *DuckDB) Close() { d.checker.close() }
 
-const tempPrefix = "run-"
-
-func emptyTempDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	left, err := os.ReadDir(dir)
-	for _, entry := range left {
-		if strings.HasPrefix(entry.Name(), tempPrefix) {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, entry.Name())))
-		}
-	}
-	return err
-}
-
 // nextTempDir names a directory that DuckDB makes once it spills.
 func (d *DuckDB) nextTempDir() string {
-	return filepath.Join(d.cfg.TempDir, tempPrefix+strconv.FormatUint(d.runs.Add(1), 10))
+	return filepath.Join(d.cfg.TempDir, "run-"+strconv.FormatUint(d.runs.Add(1), 10))
 }
 
 // Check implements query.Engine. It parses and binds the statement against an empty table, and compares the number of
@@ -246,8 +231,12 @@ func (d *DuckDB) Run(ctx context.Context, sql string, parameters []string, resul
 	if err != nil {
 		return query.Statistics{}, fmt.Errorf("listing the lake's files: %w", err)
 	}
+	room, err := d.cfg.Room()
+	if err != nil {
+		return query.Statistics{}, err
+	}
 	run := sessionLimits{
-		memory: d.cfg.MemoryLimit, temp: d.cfg.MaxTemp, threads: d.cfg.Threads, directory: d.nextTempDir(),
+		memory: d.cfg.MemoryLimit, temp: min(d.cfg.MaxTemp, room), threads: d.cfg.Threads, directory: d.nextTempDir(),
 	}
 	c, err := openSession(run, d.macros, s.text, files)
 	if err != nil {
@@ -260,7 +249,7 @@ func (d *DuckDB) Run(ctx context.Context, sql string, parameters []string, resul
 	}
 	statistics := query.Statistics{Rows: rows, ScannedBytes: scanned, Elapsed: d.cfg.Now().Sub(start)}
 	if err != nil {
-		return statistics, firstOf(ctx, s.explain(err, d.limits(), d.secrets(files)))
+		return statistics, firstOf(ctx, s.explain(err, run.String(), d.secrets(files)))
 	}
 	return statistics, nil
 }
@@ -289,11 +278,6 @@ func (s *sqlStatement) run(
 	err = csv.copy(running, s.headings)
 	running.close()
 	return csv.rows, c.bytesRead(), err
-}
-
-// limits words the limits of a run for an error message.
-func (d *DuckDB) limits() string {
-	return fmt.Sprintf("%d and %d MiB", d.cfg.MemoryLimit>>20, d.cfg.MaxTemp>>20)
 }
 
 // secrets are the directories that no message to a client may name.

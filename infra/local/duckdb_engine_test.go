@@ -245,6 +245,15 @@ func TestSpills(t *testing.T) {
 	engine.cfg.MaxTemp = 1 << 20
 	_, err := runSQL(t, engine, groupsMuch)
 	wantError(t, err, query.ErrLimit, "64 and 1 MiB")
+	engine.cfg.MaxTemp = 1 << 30
+	engine.cfg.Room = func() (int64, error) { return 2 << 20, nil }
+	_, err = runSQL(t, engine, groupsMuch)
+	wantError(t, err, query.ErrLimit, "64 and 2 MiB")
+	unreadable := errors.New("no such disk")
+	engine.cfg.Room = func() (int64, error) { return 0, unreadable }
+	if _, err = runSQL(t, engine, "SELECT 1"); !errors.Is(err, unreadable) {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestRunsAreIsolated(t *testing.T) {
@@ -271,32 +280,15 @@ func TestDuckDBConfig(t *testing.T) {
 		"MaxTemp":     func(c *DuckDBConfig) { c.MaxTemp = -1 },
 		"Threads":     func(c *DuckDBConfig) { c.Threads = 0 },
 		"TempDir":     func(c *DuckDBConfig) { c.TempDir = "" },
+		"Room":        func(c *DuckDBConfig) { c.Room = nil },
 		"Now":         func(c *DuckDBConfig) { c.Now = nil },
 	} {
-		cfg := DuckDBConfig{TempDir: t.TempDir(), MaxTemp: 0, MemoryLimit: testMemory, Threads: 1, Now: time.Now}
+		cfg := DuckDBConfig{TempDir: t.TempDir(), MaxTemp: 0, Room: anyRoom, MemoryLimit: testMemory, Threads: 1, Now: time.Now}
 		change(&cfg)
 		if d, err := NewDuckDB(cfg, parquetFiles(nil)); err == nil {
 			d.Close()
 			t.Errorf("%s: accepted", name)
 		}
-	}
-}
-
-func TestRemovesLeftoverSpill(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for _, name := range []string{"run-7", "other"} {
-		if err := os.MkdirAll(filepath.Join(dir, name, "deep"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-	}
-	d, err := NewDuckDB(DuckDBConfig{TempDir: dir, MemoryLimit: testMemory, Threads: 1, Now: time.Now}, parquetFiles(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 || left[0].Name() != "other" {
-		t.Errorf("left: %v, %v", left, err)
 	}
 }
 

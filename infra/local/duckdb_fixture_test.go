@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,11 +20,13 @@ func (f parquetFiles) Files(context.Context) ([]string, error) { return f, nil }
 
 const testMemory = 128 << 20
 
+func anyRoom() (int64, error) { return math.MaxInt64, nil }
+
 // newTestEngine makes an engine over the files.
 func newTestEngine(t testing.TB, files ...string) *DuckDB {
 	t.Helper()
 	d, err := NewDuckDB(DuckDBConfig{
-		TempDir: filepath.Join(t.TempDir(), "spill"), MaxTemp: 1 << 30, MemoryLimit: testMemory, Threads: 2, Now: time.Now,
+		TempDir: filepath.Join(t.TempDir(), "spill"), MaxTemp: 1 << 30, Room: anyRoom, MemoryLimit: testMemory, Threads: 2, Now: time.Now,
 	}, parquetFiles(files))
 	if err != nil {
 		t.Fatal(err)

@@ -20,6 +20,9 @@ type sessionLimits struct {
 	bindOnly     bool   // nothing will run, so nothing need be optimised: folding constants would run them
 }
 
+// String words the limits for an error message.
+func (l sessionLimits) String() string { return fmt.Sprintf("%d and %d MiB", l.memory>>20, l.temp>>20) }
+
 // openSession opens a locked session over the files (none: an empty table) with the macros that sql names.
 func openSession(l sessionLimits, macros macroLibrary, sql string, files []string) (*duckdbConn, error) {
 	c, err := openDuckDB(map[string]string{

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -286,4 +288,65 @@ func TestDiskGuard(t *testing.T) {
 	if err := errors.Join(put(), apply(100_000)); err != nil {
 		t.Errorf("with room again: %v", err)
 	}
+}
+
+// Scratch stops before it can have an event refused.
+func TestDiskGuardOfScratch(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewMem()
+	guard := NewDiskGuard(mem, "/", 100<<20)
+	for free, want := range map[uint64]int64{1 << 30: 1<<30 - 200<<20, 200<<20 + 1: 1, 200 << 20: 0, 50 << 20: 0} {
+		mem.TestingSetDiskUsage(vfs.DiskUsage{AvailBytes: free, TotalBytes: 1 << 40, UsedBytes: 1<<40 - free})
+		if room, err := guard.ScratchRoom(); err != nil || room != want {
+			t.Errorf("%d free: room for %d, want %d (%v)", free, room, want, err)
+		}
+		if err := guard.AdmitScratch(want + 1); !errors.Is(err, ingest.ErrStorageFull) {
+			t.Errorf("%d free: %v", free, err)
+		}
+		if err := guard.AdmitScratch(want); want > 0 && err != nil {
+			t.Errorf("%d free: %v", free, err)
+		}
+	}
+	if room, err := NewDiskGuard(mem, "/", 0).ScratchRoom(); err != nil || room != math.MaxInt64 {
+		t.Errorf("without a reserve: %d, %v", room, err)
+	}
+}
+
+// What SQL left may have filled the disk: it goes before Pebble needs room for the replay of its log, but not while another
+// process uses it.
+func TestOpenEmptiesScratch(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, testConfig(mem))
+	mustPut(t, s, recordIn(s, 0, "acked"))
+	killed := mem.CrashClone(vfs.CrashCloneCfg{})
+	result := mem.PathJoin(ScratchDir(testDir), "results", "x.csv")
+	for _, fsys := range []vfs.FS{mem, killed} {
+		if err := fsys.MkdirAll(fsys.PathDir(result), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := writeSynced(fsys, result, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	_, err := Open(t.Context(), testConfig(mem))
+	if _, statErr := mem.Stat(result); !errors.Is(err, ErrInUse) || statErr != nil {
+		t.Errorf("another process has it: %v, %v", err, statErr)
+	}
+	mustClose(t, s)
+
+	var full faults
+	full.set(func(op errorfs.Op) bool {
+		_, err := killed.Stat(result)
+		return err == nil && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasPrefix(op.Path, stateDir(killed, testDir))
+	}, syscall.ENOSPC, nil)
+	s = mustOpen(t, testConfig(full.wrap(killed)))
+	if got := readAll(t, s, 0); len(got) != 1 {
+		t.Errorf("read %v", got)
+	}
+	if _, err := killed.Stat(ScratchDir(testDir)); err != nil {
+		t.Errorf("the directory itself, which may be a link, is gone: %v", err)
+	}
+	mustClose(t, s)
 }

@@ -25,7 +25,8 @@ const maxDetached = 1024
 
 // Config of a Store. Dir, FS, Shards, Now and Logger are required.
 type Config struct {
-	// Dir is the absolute path of the data directory; it is made if it is not there. The state lies in Dir/state.
+	// Dir is the absolute path of the data directory; it is made if it is not there. The state lies in Dir/state. What lies
+	// in its ScratchDir is removed.
 	Dir string
 	// FS is vfs.Default, or a file system that can lose power in a test.
 	FS vfs.FS
@@ -96,6 +97,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	lock, err := openDataDir(cfg.FS, cfg.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if err := emptyScratch(cfg.FS, cfg.Dir); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	s := &Store{
 		cfg:     cfg,
