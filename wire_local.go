@@ -80,7 +80,8 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 		return nil, err
 	}
 	k.table, err = iceberg.Open(ctx, iceberg.Config{
-		Location: filepath.Join(c.Data, "lake", "events"), FS: fsys, Pointer: k.store.Pointer(), Logger: logger,
+		Location: filepath.Join(c.Data, "lake", "events"), FS: fsys, Pointer: k.store.Pointer(),
+		Admit: k.store.Guard().AdmitReserve, Logger: logger,
 	})
 	if err != nil {
 		return nil, err

@@ -44,8 +44,17 @@ func (l *Lake) Append(ctx context.Context, rows []consumer.Row, moves []consumer
 		return err
 	}
 	a := &appending{lake: l, id: uuid.NewString(), moves: moves}
+	made := madeFiles{FileIO: l.files}
+	defer func() {
+		if !a.mayHaveLanded {
+			made.remove(l.log) // or each try on a full disk would leave its files there
+		}
+	}()
 	if len(rows) > 0 {
-		if a.files, err = l.writeFiles(ctx, t, rows); err != nil {
+		if err := l.admit(bytesOf(rows)); err != nil {
+			return fmt.Errorf("append to the lake: %w", err)
+		}
+		if a.files, err = l.writeFiles(ctx, made.of(t), rows); err != nil {
 			return fmt.Errorf("append to the lake: %w", err)
 		}
 	}
@@ -64,6 +73,8 @@ type appending struct {
 	id    string
 	files []icebergo.DataFile
 	moves []consumer.Move
+	// mayHaveLanded: a version of the table may refer to the files, or may yet come to.
+	mayHaveLanded bool
 }
 
 // commit tries until the files are in the table, or a peer made it pointless, or something else fails. Each try builds
@@ -134,11 +145,18 @@ func (a *appending) try(ctx context.Context) error {
 	if done, err := settled(t, a.moves, a.id); done || err != nil {
 		return err
 	}
-	commit, err := a.stage(ctx, t)
+	made := madeFiles{FileIO: a.lake.files}
+	commit, err := a.stage(ctx, made.of(t))
 	if err != nil {
+		made.remove(a.lake.log)
 		return fmt.Errorf("stage the commit: %w", err)
 	}
 	_, _, err = a.lake.catalog.CommitTable(ctx, commit.Identifier, commit.Requirements, commit.Updates)
+	if err == nil || errors.Is(err, errInDoubt) {
+		a.mayHaveLanded = true
+	} else {
+		made.remove(a.lake.log)
+	}
 	return err
 }
 
@@ -190,6 +208,15 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// bytesOf is about the most that the rows take up on disk.
+func bytesOf(rows []consumer.Row) int64 {
+	var n int64
+	for i := range rows {
+		n += int64(len(rows[i].Body))
+	}
+	return n
 }
 
 // writeFiles makes durable data files of the rows; nothing refers to them yet. Their names are unique to this call. Large

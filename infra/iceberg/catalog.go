@@ -30,8 +30,12 @@ type catalog struct {
 	latest *table.Table // the version that was last loaded or committed here, to spare reading it again
 }
 
-// errMissing: the pointer's metadata file is not there.
-var errMissing = errors.New("table metadata file is missing")
+var (
+	// errMissing: the pointer's metadata file is not there.
+	errMissing = errors.New("table metadata file is missing")
+	// errInDoubt: a commit landed, or did not, or may yet land.
+	errInDoubt = errors.New("the commit is in doubt")
+)
 
 // LoadTable returns the current version of the table; iofs.ErrNotExist when there is none.
 func (c *catalog) LoadTable(ctx context.Context, _ table.Identifier) (*table.Table, error) {
@@ -97,8 +101,8 @@ func (c *catalog) keep(meta table.Metadata, location string) *table.Table {
 func (c *catalog) io(context.Context) (icebergio.IO, error) { return c.files, nil }
 
 // CommitTable makes a new version of the table if the requirements hold for the current one, and swaps the pointer.
-// A requirement that does not hold, or a pointer that moved meanwhile, is table.ErrCommitFailed: nothing was committed.
-// After any other error the commit may have landed.
+// A requirement that does not hold, or a pointer that moved meanwhile, is table.ErrCommitFailed. Nothing was committed
+// unless the error is errInDoubt.
 func (c *catalog) CommitTable(
 	ctx context.Context, ident table.Identifier, requirements []table.Requirement, updates []table.Update,
 ) (table.Metadata, string, error) {
@@ -125,9 +129,10 @@ func (c *catalog) CommitTable(
 	}
 	swapped, err := c.pointer.Swap(ctx, base.MetadataLocation(), location)
 	if err != nil {
-		return nil, "", fmt.Errorf("swap the lake table's pointer: %w", err)
+		return nil, "", fmt.Errorf("swap the lake table's pointer: %w: %w", errInDoubt, err)
 	}
 	if !swapped {
+		removeFile(c.files, location, c.log)
 		return nil, "", fmt.Errorf("%w: another writer committed first", table.ErrCommitFailed)
 	}
 	c.keep(next, location)
@@ -166,13 +171,14 @@ func (c *catalog) write(meta table.Metadata, version int) (location string, err 
 		return "", fmt.Errorf("encode the lake table's metadata: %w", err)
 	}
 	if err := c.files.WriteFile(location, data); err != nil {
+		removeFile(c.files, location, c.log)
 		return "", fmt.Errorf("write the lake table's metadata: %w", err)
 	}
 	return location, nil
 }
 
 // removeOldMetadata removes the metadata files that the new version's log has dropped. It runs only after a commit that
-// is known to have landed; those dropped by one of unknown outcome stay for the orphan sweep.
+// is known to have landed; those dropped by one of unknown outcome stay.
 func (c *catalog) removeOldMetadata(base, next table.Metadata) {
 	if !next.Properties().GetBool(table.MetadataDeleteAfterCommitEnabledKey,
 		table.MetadataDeleteAfterCommitEnabledDefault) {
@@ -183,9 +189,7 @@ func (c *catalog) removeOldMetadata(base, next table.Metadata) {
 		if slices.ContainsFunc(kept, func(e table.MetadataLogEntry) bool { return e.MetadataFile == old.MetadataFile }) {
 			continue
 		}
-		if err := c.files.Remove(old.MetadataFile); err != nil && !errors.Is(err, iofs.ErrNotExist) {
-			c.log.Warn("old table metadata not removed; the orphan sweep will", "file", old.MetadataFile, "error", err)
-		}
+		removeFile(c.files, old.MetadataFile, c.log)
 	}
 }
 

@@ -303,7 +303,7 @@ func afterCut(t *testing.T, c cut, open openPointer, events int) bool {
 			t.Errorf("%s: %v", c.op, err)
 		}
 	}()
-	l, err := Open(t.Context(), Config{Location: "/data/lake", FS: c.fs, Pointer: p, Logger: slog.New(slog.DiscardHandler)})
+	l, err := Open(t.Context(), Config{Location: "/data/lake", FS: c.fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Errorf("%s: %v", c.op, err)
 		return false
@@ -342,7 +342,7 @@ func TestFaults(t *testing.T) {
 			return nil
 		}}
 		p := &memoryPointer{}
-		cfg := Config{Location: "/data/lake", FS: fs, Pointer: p, Logger: slog.New(slog.DiscardHandler)}
+		cfg := Config{Location: "/data/lake", FS: fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)}
 		l, err := Open(t.Context(), cfg)
 		if errors.Is(err, errInjected) {
 			l, err = Open(t.Context(), cfg)
@@ -357,6 +357,7 @@ func TestFaults(t *testing.T) {
 					t.Fatalf("operation %d: %v", k, err)
 				}
 				wantOffset(t, l, "a", n)
+				wantNoStray(t, l)
 				err = appendSpan(t.Context(), l, "a", n, n+3)
 			}
 			if err != nil {

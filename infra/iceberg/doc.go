@@ -9,6 +9,6 @@
 //
 // The package imports consumer and schemas (it implements consumer.Lake), iceberg-go, Arrow, and Pebble's vfs for a
 // file system that tests can cut the power of. It must never use iceberg-go's own commit retry, which adds files again
-// blindly; never take an error of a commit for its failure, but read the table back; and never delete a data file,
-// a manifest, or a manifest list.
+// blindly; never take an error of a commit for its failure, but read the table back; and never delete a data file, a manifest, or a
+// manifest list, but those of an append of its own that never came to swap the pointer, or that found it moved.
 package iceberg

@@ -55,7 +55,7 @@ func interrupt(shared Pointer, moment int, do func() error) *hookedPointer {
 // withPointer is the lake with its pointer seen through another.
 func withPointer(l *Lake, p Pointer) *Lake {
 	return &Lake{
-		files: l.files, catalog: &catalog{files: l.files, pointer: p, log: l.log}, arrow: l.arrow, log: l.log,
+		files: l.files, catalog: &catalog{files: l.files, pointer: p, log: l.log}, arrow: l.arrow, admit: l.admit, log: l.log,
 		commits: make(chan struct{}, 1), live: liveFiles{files: l.files},
 	}
 }
@@ -126,6 +126,7 @@ func TestFence(t *testing.T) {
 					t.Errorf("answer is %v, want fenced: %t", err, c.fenced)
 				}
 				wantOnce(t, l, c.want)
+				wantNoStray(t, l)
 				if c.offset >= 0 {
 					wantOffset(t, l, "a", c.offset)
 				}
@@ -182,6 +183,53 @@ func TestLostAnswer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNoRoom: an append that the disk has no room for writes nothing, and one whose commit is in doubt removes nothing.
+func TestNoRoom(t *testing.T) {
+	t.Parallel()
+	l, shared, _ := newLake(t)
+	full := errors.New("disk full")
+	var asked int64
+	l.admit = func(n int64) error { asked = n; return full }
+	rows := span("a", 0, 10)
+	if err := l.Append(t.Context(), rows, []consumer.Move{move("a", 0, 10)}); !errors.Is(err, full) {
+		t.Errorf("answer is %v", err)
+	}
+	if asked < int64(10*len(rows[0].Body)) {
+		t.Errorf("asked for %d bytes", asked)
+	}
+	wantNoStray(t, l)
+	if err := l.Append(t.Context(), nil, []consumer.Move{move("a", 0, 10)}); err != nil {
+		t.Errorf("a move without rows: %v", err)
+	}
+
+	l.admit = admitAll
+	var late func()
+	worker := withPointer(l, &hookedPointer{Pointer: shared, before: func() error { return errInjected }})
+	worker.catalog.pointer = latePointer{worker.catalog.pointer, func(prev, next string) {
+		late = func() { _, _ = shared.Swap(t.Context(), prev, next) }
+	}}
+	if err := appendSpan(t.Context(), worker, "a", 10, 20); !errors.Is(err, errInjected) {
+		t.Errorf("answer is %v", err)
+	}
+	late()
+	wantOffset(t, l, "a", 20)
+	wantFiles(t, l)
+	if got := ids(t, l); len(got) != 10 {
+		t.Errorf("%d events are in the table", len(got))
+	}
+}
+
+// latePointer tells what each Swap was asked for, as a store would know that answers before it acts.
+type latePointer struct {
+	Pointer
+	asked func(prev, next string)
+}
+
+func (p latePointer) Swap(ctx context.Context, prev, next string) (bool, error) {
+	p.asked(prev, next)
+	return p.Pointer.Swap(ctx, prev, next)
 }
 
 // TestLostAnswerWithoutMoves: rows that no offset fences are found again by the mark on their snapshot.

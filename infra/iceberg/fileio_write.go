@@ -1,12 +1,16 @@
 package iceberg
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	iofs "io/fs"
+	"log/slog"
+	"sync"
 
 	icebergio "github.com/apache/iceberg-go/io"
+	"github.com/apache/iceberg-go/table"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -53,6 +57,50 @@ func (f *FileIO) WriteFile(name string, p []byte) error {
 	}
 	_, err = w.Write(p)
 	return errors.Join(err, w.Close())
+}
+
+// madeFiles remembers the files that are made through it, so that they can be removed when nothing will refer to them.
+type madeFiles struct {
+	*FileIO
+	mu    sync.Mutex
+	names []string
+}
+
+// of is the table with what is written for it remembered.
+func (m *madeFiles) of(t *table.Table) *table.Table {
+	io := func(context.Context) (icebergio.IO, error) { return m, nil }
+	return table.New(t.Identifier(), t.Metadata(), t.MetadataLocation(), io, nil)
+}
+
+// Create implements icebergio.WriteFileIO.
+func (m *madeFiles) Create(name string) (icebergio.FileWriter, error) {
+	m.mu.Lock()
+	m.names = append(m.names, name)
+	m.mu.Unlock()
+	return m.FileIO.Create(name)
+}
+
+// WriteFile implements icebergio.WriteFileIO.
+func (m *madeFiles) WriteFile(name string, p []byte) error {
+	m.mu.Lock()
+	m.names = append(m.names, name)
+	m.mu.Unlock()
+	return m.FileIO.WriteFile(name, p)
+}
+
+func (m *madeFiles) remove(log *slog.Logger) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range m.names {
+		removeFile(m.FileIO, name, log)
+	}
+}
+
+// removeFile removes a file that nothing refers to, if it is there.
+func removeFile(files *FileIO, name string, log *slog.Logger) {
+	if err := files.Remove(name); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		log.Warn("a file that the lake does not need stays on disk", "file", name, "error", err)
+	}
 }
 
 // makeDir makes dir and returns when the entries that lead to it are durable. The lock is held throughout, so that

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	iofs "io/fs"
 	"log/slog"
 	"maps"
 	"slices"
@@ -91,9 +92,12 @@ func (p *hookedPointer) Swap(ctx context.Context, prev, next string) (bool, erro
 	return swapped, err
 }
 
+// admitAll is an Admit of a disk without end.
+func admitAll(int64) error { return nil }
+
 func openLake(t testing.TB, fs vfs.FS, location string, p Pointer) *Lake {
 	t.Helper()
-	l, err := Open(t.Context(), Config{Location: location, FS: fs, Pointer: p, Logger: slog.New(slog.DiscardHandler)})
+	l, err := Open(t.Context(), Config{Location: location, FS: fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,6 +229,52 @@ func wantFiles(t fataler, l *Lake) {
 		if _, err := l.files.fs.Stat(f); err != nil {
 			t.Errorf("live file: %v", err)
 		}
+	}
+}
+
+// wantNoStray fails when a file lies in the table's directory that nothing in the table's history refers to.
+func wantNoStray(t fataler, l *Lake) {
+	t.Helper()
+	tbl, err := l.catalog.LoadTable(t.Context(), tableIdent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	refer := func(name string) {
+		local, err := l.files.Path(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		known[local] = true
+	}
+	refer(tbl.MetadataLocation())
+	for e := range tbl.Metadata().PreviousFiles() {
+		refer(e.MetadataFile)
+	}
+	for _, snapshot := range tbl.Metadata().Snapshots() {
+		refer(snapshot.ManifestList)
+		manifests, err := snapshot.Manifests(l.files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range manifests {
+			refer(m.FilePath())
+			for entry, err := range m.Entries(l.files, false) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				refer(entry.DataFile().FilePath())
+			}
+		}
+	}
+	err = l.files.WalkDir(l.files.root, func(name string, entry iofs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && !known[name] {
+			t.Errorf("nothing refers to %s", name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

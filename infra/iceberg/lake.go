@@ -25,7 +25,9 @@ type Config struct {
 	FS       vfs.FS
 	// Pointer is of this table alone.
 	Pointer Pointer
-	Logger  *slog.Logger
+	// Admit returns an error when the disk has no room for so many bytes of data files.
+	Admit  func(bytes int64) error
+	Logger *slog.Logger
 }
 
 // Lake is the table penstock.events. Any number of Lakes, in any number of processes that share its directory and its
@@ -34,6 +36,7 @@ type Lake struct {
 	files   *FileIO
 	catalog *catalog
 	arrow   *arrow.Schema
+	admit   func(bytes int64) error
 	log     *slog.Logger
 
 	// commits lets one commit of this process at a time go on: they would only make each other start again.
@@ -48,6 +51,8 @@ func Open(ctx context.Context, cfg Config) (*Lake, error) {
 		return nil, errors.New("open lake: FS is missing")
 	case cfg.Pointer == nil:
 		return nil, errors.New("open lake: Pointer is missing")
+	case cfg.Admit == nil:
+		return nil, errors.New("open lake: Admit is missing")
 	case cfg.Logger == nil:
 		return nil, errors.New("open lake: Logger is missing")
 	}
@@ -58,6 +63,7 @@ func Open(ctx context.Context, cfg Config) (*Lake, error) {
 	l := &Lake{
 		files:   files,
 		catalog: &catalog{files: files, pointer: cfg.Pointer, log: cfg.Logger},
+		admit:   cfg.Admit,
 		log:     cfg.Logger,
 		commits: make(chan struct{}, 1),
 		live:    liveFiles{files: files},

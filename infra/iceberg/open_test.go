@@ -23,7 +23,7 @@ func TestOpenTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			l, err := Open(t.Context(), Config{Location: "/lake", FS: fs, Pointer: p, Logger: slog.New(slog.DiscardHandler)})
+			l, err := Open(t.Context(), Config{Location: "/lake", FS: fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)})
 			if err != nil {
 				t.Error(err)
 				return
@@ -176,7 +176,7 @@ func TestForeignTable(t *testing.T) {
 			l, p, fs := newLake(t)
 			rewrite(t, l, p, change)
 			_, err := Open(t.Context(), Config{
-				Location: "/data/lake", FS: fs, Pointer: p, Logger: slog.New(slog.DiscardHandler),
+				Location: "/data/lake", FS: fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler),
 			})
 			if err == nil {
 				t.Fatal("opened")
@@ -188,10 +188,11 @@ func TestForeignTable(t *testing.T) {
 
 func TestOpenConfig(t *testing.T) {
 	t.Parallel()
-	good := Config{Location: "/lake", FS: vfs.NewMem(), Pointer: &memoryPointer{}, Logger: slog.New(slog.DiscardHandler)}
+	good := Config{Location: "/lake", FS: vfs.NewMem(), Pointer: &memoryPointer{}, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)}
 	for name, breakIt := range map[string]func(*Config){
 		"FS":       func(c *Config) { c.FS = nil },
 		"Pointer":  func(c *Config) { c.Pointer = nil },
+		"Admit":    func(c *Config) { c.Admit = nil },
 		"Logger":   func(c *Config) { c.Logger = nil },
 		"absolute": func(c *Config) { c.Location = "lake" },
 		"not in": func(c *Config) {

@@ -78,7 +78,7 @@ func (s *Store) commit(b *pebble.Batch, opts *pebble.WriteOptions, essential boo
 	err := s.health.fatalErr()
 	if err == nil && !essential {
 		if err = s.Err(); err == nil {
-			err = s.guard.admitReserve(int64(b.Len()))
+			err = s.guard.AdmitReserve(int64(b.Len()))
 		}
 	}
 	if err != nil {

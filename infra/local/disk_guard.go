@@ -36,8 +36,8 @@ func NewDiskGuard(fsys vfs.FS, dir string, minFree int64) *DiskGuard {
 // Admit returns ingest.ErrStorageFull when n more bytes would leave less than MinFree.
 func (g *DiskGuard) Admit(n int64) error { return g.admit(n, g.minFree) }
 
-// admitReserve is for what makes room or keeps sinks moving: it may use up three quarters of the reserve.
-func (g *DiskGuard) admitReserve(n int64) error { return g.admit(n, g.minFree/4) }
+// AdmitReserve is for what makes room or keeps sinks moving: it may use up three quarters of the reserve.
+func (g *DiskGuard) AdmitReserve(n int64) error { return g.admit(n, g.minFree/4) }
 
 // AdmitScratch is for what only this process needs. It leaves twice the reserve, so that scratch alone has no event
 // refused.

@@ -15,9 +15,9 @@
 // # When the disk fails or fills
 //
 // Config.MinFree keeps a reserve: below it new data is refused with ingest.ErrStorageFull while sinks can still move
-// their checkpoints, so that trimming can make room; the sinks' own writes stop at a quarter of the reserve. SQL's results
-// and spilled data stop at twice the reserve, and are removed before a start needs room. When a flush of Pebble fails
-// nevertheless, all writes are refused until a later flush succeeds; Pebble retries by itself.
+// their checkpoints, so that trimming can make room; the sinks' own writes, also the lake's data files, stop at a quarter of
+// the reserve. SQL's results and spilled data stop at twice the reserve, and are removed before a start needs room. When a
+// flush of Pebble fails nevertheless, all writes are refused until a later flush succeeds; Pebble retries by itself.
 //
 // An error of the write-ahead log or of the manifest is another matter: nobody knows what is on disk, and only a
 // restart, which replays the log, can tell. From then on the Store is failed: Store.Err says why, Store.Failed is
