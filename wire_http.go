@@ -5,12 +5,12 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"penstock/consumer"
 	"penstock/infra/iceberg"
 	"penstock/infra/local"
 	"penstock/infra/telemetry"
+	"penstock/ingest"
 	"penstock/ingest/httpapi"
 	"penstock/schemas"
 )
@@ -36,7 +36,7 @@ func (l *localProcess) buildServer() error {
 	l.server, err = httpapi.New(cfg, httpapi.Deps{
 		Ingest: l.ingest, Budget: l.budget, Index: l.store.Index(), Bodies: l.bodies,
 		Ledger: l.store.Ledger(), Watermarks: l.watermarks,
-		Queries: l.queries, Lake: lakeStatus{l.table, l.lakeSink, l.store.Stream()},
+		Queries: l.queries, Lake: lakeStatus{l.table, l.lakeSink, l.store.Stream(), l.ingest},
 		DeadLetters: l.store.DeadLetters(), Requeuer: consumer.NewRequeuer(l.indexSink, l.lakeSink),
 		Dependencies: []httpapi.Dependency{
 			{Name: "state", Ready: l.store.Prove},
@@ -57,10 +57,11 @@ type lakeStatus struct {
 	table *iceberg.Lake
 	sink  *consumer.LakeSink
 	tips  consumer.Tips
+	in    *ingest.Ingest
 }
 
 func (s lakeStatus) Status(ctx context.Context) (httpapi.LakeStatus, error) {
-	asked := time.Now()
+	asked := s.in.CompleteThrough() // before the tips
 	tips, err := s.tips.Tips(ctx)
 	if err != nil {
 		return httpapi.LakeStatus{}, err

@@ -39,6 +39,8 @@ const (
 	freshTimeout = 10 * time.Second
 	// flushGap keeps the flushes that queries ask for at 4 a second.
 	flushGap = 250 * time.Millisecond
+	// settle is more than an event takes from its receipt to its shard.
+	settle = 10 * time.Second
 	// Executions and their results that are kept for those who come back for them.
 	maxQueuedQueries = 64
 	maxExecutions    = 256
@@ -91,7 +93,7 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 	k.indexSink = consumer.NewIndexSink(k.store.Index(), letters, logger)
 	k.lakeSink = consumer.NewLakeSink(consumer.LakeConfig{
 		FlushBytes: int64(c.FlushBytes), MaxBytes: 2 * int64(c.FlushBytes), FlushAge: c.FlushAge,
-		QueryInterval: flushGap, FinalFlush: drainTime / 2, Fetches: 4, Log: logger,
+		QueryInterval: flushGap, FinalFlush: drainTime / 2, Fetches: 4, Settle: settle, Log: logger,
 	}, k.table, k.bodies, letters)
 	k.watermarks = consumer.NewWatermarks(source, k.indexSink, k.table)
 	k.ingest, err = ingest.New(ctx, ingest.Config{Slots: 1, Large: largeRequests, Now: time.Now},
@@ -193,6 +195,6 @@ func (l *localProcess) buildQueries() (err error) {
 		Dir: filepath.Join(scratch, "results"), Concurrency: l.cfg.QueryConcurrency, MaxQueued: maxQueuedQueries,
 		MaxExecutions: maxExecutions, ResultTTL: resultTTL, Timeout: l.cfg.QueryTimeout,
 		MaxResultBytes: int64(l.cfg.QueryMaxResult), Admit: guard.AdmitScratch, Now: time.Now, Logger: l.logger,
-	}, l.engine, consumer.NewFreshness(l.store.Stream(), l.lakeSink, freshTimeout, time.Now))
+	}, l.engine, consumer.NewFreshness(l.store.Stream(), l.lakeSink, freshTimeout, l.ingest.CompleteThrough))
 	return err
 }

@@ -17,19 +17,20 @@ type Freshness struct {
 	tips    Tips
 	lake    *LakeSink
 	timeout time.Duration
-	now     func() time.Time
+	arrived func() time.Time
 }
 
-// NewFreshness makes a Freshness that waits at most timeout for a flush. now is the clock of the stream.
-func NewFreshness(tips Tips, lake *LakeSink, timeout time.Duration, now func() time.Time) *Freshness {
-	return &Freshness{tips: tips, lake: lake, timeout: timeout, now: now}
+// NewFreshness makes a Freshness that waits at most timeout for a flush. arrived tells before which time everything that
+// was received has come to the stream.
+func NewFreshness(tips Tips, lake *LakeSink, timeout time.Duration, arrived func() time.Time) *Freshness {
+	return &Freshness{tips: tips, lake: lake, timeout: timeout, arrived: arrived}
 }
 
 // Fresh has everything acked before the call flushed into the lake, unless it is there already, and returns the time
-// before which everything that was acked is in the table: that of the call, or an earlier one, perhaps zero, when the
-// flush did not come in time. Callers at the same time share flushes; LakeConfig.QueryInterval bounds their number.
+// before which everything that was received is in the table: that of the call, or an earlier one when something was on
+// its way to the stream, or, perhaps zero, when the flush did not come in time. Callers at the same time share flushes; LakeConfig.QueryInterval bounds their number.
 func (f *Freshness) Fresh(ctx context.Context) (completeThrough time.Time, err error) {
-	asked := f.now()
+	asked := f.arrived() // before the tips, which hold only what has come
 	tips, err := f.tips.Tips(ctx)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("load the stream's tips: %w", err)

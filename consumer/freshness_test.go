@@ -78,6 +78,42 @@ func TestFreshIsCoalesced(t *testing.T) {
 	})
 }
 
+// What was received may not have come to the stream yet, so the tips don't show it.
+func TestFreshClaimsOnlyWhatHasArrived(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a")
+		cfg := testLake()
+		cfg.Settle = 10 * time.Second
+		p := w.startWith("one", cfg)
+		defer p.shutdown()
+		elapse(20 * time.Second)
+		onItsWay := time.Now().Add(-time.Second)
+		f := NewFreshness(w.stream, p.lakeSink, 3*time.Second, func() time.Time {
+			arrived := onItsWay
+			w.send("a", w.inline()) // it arrives between the two questions
+			return arrived
+		})
+		if through, err := f.Fresh(t.Context()); err != nil || !through.Equal(onItsWay) {
+			t.Errorf("complete through %s, %v; want %s", through, err, onItsWay)
+		}
+
+		// When the flush is late, what arrived is all that is known, and that is not when it was received.
+		w.faults.set(func(call string, done bool) error {
+			if call == "Append" {
+				return errInjected
+			}
+			return nil
+		})
+		sent := time.Now()
+		f = NewFreshness(w.stream, p.lakeSink, 3*time.Second, func() time.Time { w.send("a", w.inline()); return time.Now() })
+		if through, err := f.Fresh(t.Context()); err != nil || through.IsZero() || through.After(sent.Add(-cfg.Settle)) {
+			t.Errorf("complete through %s, %v; want %s before %s", through, err, cfg.Settle, sent)
+		}
+		w.faults.set(nil)
+	})
+}
+
 func TestFreshWhenLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

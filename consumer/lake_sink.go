@@ -30,7 +30,9 @@ type LakeConfig struct {
 	FinalFlush time.Duration
 	// Fetches is how many bodies are read from object storage at once.
 	Fetches int
-	Log     *slog.Logger
+	// Settle is the longest that an event may be on its way from its receipt to its shard.
+	Settle time.Duration
+	Log    *slog.Logger
 }
 
 // LakeSink gathers the rows of all shards and commits them, together with the shards' offsets, to the table that SQL
@@ -244,8 +246,8 @@ func (s *LakeSink) Holds(tips map[string]string) bool {
 	return s.buffer.holds(tips)
 }
 
-// CompleteThrough is the time before which everything that arrived at the shards is known to be in the table, when at
-// asked they had the given tips; at most asked, and zero while nothing is known of a shard.
+// CompleteThrough is the time before which everything that was received is known to be in the table, when all that was
+// received before asked was in the shards up to the given tips; at most asked, and zero while nothing is known of a shard.
 func (s *LakeSink) CompleteThrough(tips map[string]string, asked time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -254,7 +256,11 @@ func (s *LakeSink) CompleteThrough(tips map[string]string, asked time.Time) time
 		if s.buffer.holds(map[string]string{shard: tip}) {
 			continue
 		}
-		if reached := s.reached[shard]; reached.Before(through) {
+		reached := s.reached[shard]
+		if !reached.IsZero() {
+			reached = reached.Add(-s.cfg.Settle) // what had arrived at the shard was received before
+		}
+		if reached.Before(through) {
 			through = reached
 		}
 	}

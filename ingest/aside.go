@@ -19,9 +19,9 @@ func aside[T any](ctx context.Context, in *Ingest, call func(context.Context) (T
 		return none, context.Cause(ctx)
 	}
 	answered := make(chan answer, 1)
-	in.gate.join()
+	in.gate.join(nil)
 	go func() {
-		defer in.gate.leave()
+		defer in.gate.leave(nil)
 		defer func() { <-in.aside }()
 		value, err := call(ctx)
 		answered <- answer{value, err}

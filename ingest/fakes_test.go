@@ -483,6 +483,8 @@ func (w *world) leftovers() string {
 		return fmt.Sprintf("%d events with %d bytes are still counted as queued", s.QueuedEvents, s.QueuedBytes)
 	case len(w.keys.busy) != 0:
 		return fmt.Sprintf("busy keys: %v", w.keys.busy)
+	case w.gate.first != nil:
+		return "somebody is still on his way"
 	case len(w.stream.broken) != 0:
 		return strings.Join(w.stream.broken, "\n")
 	}

@@ -26,6 +26,7 @@ const (
 
 // flight is what one call of Put carries: the items of each record, in order.
 type flight struct {
+	visit visit
 	items []*item
 	ends  []int // ends[k] is the index in items behind the last one of record k
 }
@@ -40,8 +41,8 @@ func (f *flight) record(k int) []*item {
 
 // load takes from the front of the queue what fits one call, cut into records in order: events are gathered up to
 // schemas.MaxAggregateEvents and MaxAggregateBytes, and a larger one goes alone. l.mu is held, and the queue not empty.
-func (l *lane) load() flight {
-	var f flight
+func (l *lane) load() *flight {
+	f := &flight{visit: visit{since: l.queue.first.group.received}}
 	record, events, total := 0, 0, 0 // bytes and events of the open record, bytes of all
 	for it := l.queue.first; it != nil; it = l.queue.first {
 		size := len(it.encoded) + subrecordOverhead
@@ -57,6 +58,9 @@ func (l *lane) load() flight {
 			break
 		}
 		record, events, total = record+size, events+1, total+size
+		if received := it.group.received; received.Before(f.visit.since) {
+			f.visit.since = received
+		}
 		l.queue.remove(it)
 		it.state = flying
 		f.items = append(f.items, it)
@@ -68,8 +72,8 @@ func (l *lane) load() flight {
 }
 
 // fly sends one flight and lands it.
-func (l *lane) fly(f flight) {
-	defer l.gate.leave()
+func (l *lane) fly(f *flight) {
+	defer l.gate.leave(&f.visit)
 	ctx, cancel := context.WithTimeout(l.ctx, putTimeout)
 	defer cancel()
 	errs := l.stream.Put(ctx, l.pack(f))
@@ -80,7 +84,7 @@ func (l *lane) fly(f flight) {
 }
 
 // pack makes the records of a flight, in one piece of memory that is the flight's own.
-func (l *lane) pack(f flight) []Record {
+func (l *lane) pack(f *flight) []Record {
 	size := 0
 	for _, it := range f.items {
 		size += len(it.encoded) + subrecordOverhead
@@ -132,7 +136,7 @@ func classify(err error) verdict {
 
 // land gives every item of the flight its outcome or its place in the queue, frees the slot, lets the next flights go,
 // and only then wakes the waiters. It returns for how long the calling goroutine has to keep the lane paused.
-func (l *lane) land(f flight, errs []error) (pause time.Duration) {
+func (l *lane) land(f *flight, errs []error) (pause time.Duration) {
 	done := make([]*item, 0, len(f.items))
 	var again []*item
 	progress, retry := false, false

@@ -147,9 +147,9 @@ func (in *Ingest) finish(ctx context.Context, key string) {
 
 // finishLater keeps the key busy until the group, whose request is gone, has its outcomes.
 func (in *Ingest) finishLater(key string, g *group, complete bool) {
-	in.gate.join()
+	in.gate.join(nil)
 	go func() {
-		defer in.gate.leave()
+		defer in.gate.leave(nil)
 		defer in.keys.release(key)
 		<-g.done
 		if complete && g.durable() {

@@ -171,6 +171,7 @@ func TestCrashBetweenClaimAndStore(t *testing.T) {
 		w := newWorld(t, newFakeStream(2, 1), ample)
 		items := []Submission{w.submission(`1`)}
 		r := w.newRequest(items, nil, false)
+		r.receive(now().UTC().Truncate(time.Microsecond))
 		left := Claim{ID: r.id, ReceivedTime: r.received, Fingerprint: r.fingerprint(t.Context())}
 		if _, _, err := w.claims.Claim(t.Context(), "k", left); err != nil {
 			t.Fatal(err)

@@ -58,7 +58,7 @@ func New(
 	}
 	in := &Ingest{
 		cfg: cfg, bodies: bodies, claims: claims, ledger: ledger, budget: budget,
-		keys: newKeys(), aside: make(chan struct{}, maxAside), large: make(chan struct{}, cfg.Large), gate: newGate(), counters: newCounters(),
+		keys: newKeys(), aside: make(chan struct{}, maxAside), large: make(chan struct{}, cfg.Large), gate: newGate(cfg.Now), counters: newCounters(),
 	}
 	in.ctx, in.abort = context.WithCancel(context.WithoutCancel(ctx))
 	in.router, err = newRouter(shards, func(s Shard) *lane {
@@ -76,6 +76,10 @@ func New(
 
 // Busy reports whether anybody waits for an ack.
 func (in *Ingest) Busy() bool { return in.gate.count() > 0 }
+
+// CompleteThrough is a time before which nothing was received that is still on its way to the stream. What was given up
+// may come later all the same: by a Put whose outcome is unknown, or tried again with its Idempotency-Key.
+func (in *Ingest) CompleteThrough() time.Time { return in.gate.oldest() }
 
 // Drain refuses new submissions and returns when the last flight has landed, or ctx ends. In that case it gives up on
 // what is still under way: nothing is sent any more, and calls to the ports are cancelled.

@@ -3,6 +3,7 @@ package ingest
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 )
 
 // item is one encoded event in its lane. What changes is guarded by the lane's mutex, except that a flight reads encoded
@@ -52,14 +53,15 @@ func (it *item) dropped(cause error) error {
 // group is what one request waits for: the items it handed to lanes. It refers to nothing else of the request, since it
 // may outlive it.
 type group struct {
-	items   []*item
-	pending atomic.Int64
-	done    chan struct{} // closed when every item is settled
+	items    []*item
+	received time.Time
+	pending  atomic.Int64
+	done     chan struct{} // closed when every item is settled
 }
 
 // newGroup makes a group that is open for more items until seal.
-func newGroup() *group {
-	g := &group{done: make(chan struct{})}
+func newGroup(received time.Time) *group {
+	g := &group{received: received, done: make(chan struct{})}
 	g.pending.Store(1)
 	return g
 }

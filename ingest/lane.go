@@ -67,7 +67,7 @@ func (l *lane) dispatch() (failed []*item) {
 	for l.free > 0 && !l.paused && l.queue.events > 0 {
 		l.free--
 		f := l.load()
-		l.gate.join()
+		l.gate.join(&f.visit)
 		go l.fly(f)
 	}
 	return nil

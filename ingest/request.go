@@ -18,6 +18,7 @@ type request struct {
 	results []Result
 	batch   bool
 
+	visit    visit
 	id       string // of the event; of a batch the one that its events' ids derive from
 	started  time.Time
 	received time.Time
@@ -34,20 +35,22 @@ type place struct {
 
 func (in *Ingest) newRequest(items []Submission, refused []error, batch bool) *request {
 	r := &request{in: in, items: items, results: make([]Result, len(items)), batch: batch, started: in.cfg.Now()}
-	r.received = r.started.UTC().Truncate(time.Microsecond)
-	r.id = schemas.NewID(r.received)
 	for i := range refused {
 		r.results[i].Err = refused[i]
 	}
 	return r
 }
 
+// receive gives the request its time and id.
+func (r *request) receive(at time.Time) { r.received, r.id = at, schemas.NewID(at) }
+
 // run takes the request to its results, or to one error for the whole.
 func (r *request) run(ctx context.Context, key string) (replayed bool, err error) {
-	if !r.in.gate.enter() {
+	if !r.in.gate.enter(&r.visit) {
 		return false, ErrDraining
 	}
-	defer r.in.gate.leave()
+	defer r.in.gate.leave(&r.visit)
+	r.receive(r.visit.since)
 	if r.isLarge() {
 		select {
 		case r.in.large <- struct{}{}:
@@ -125,7 +128,7 @@ func (r *request) ack(p place) {
 
 // store makes every open item durable or gives it an error, until ctx ends.
 func (r *request) store(ctx context.Context) {
-	r.group = newGroup()
+	r.group = newGroup(r.received)
 	var uploads []upload
 	for i := range r.items {
 		if !r.isOpen(i) {

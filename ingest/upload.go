@@ -29,9 +29,9 @@ func (in *Ingest) startUpload(index int, event schemas.Event, s *Submission) upl
 	landed := make(chan landing, 1)
 	id, received, body, hold := event.ID, event.ReceivedTime, s.Body, s.Hold
 	hold.Retain()
-	in.gate.join()
+	in.gate.join(nil)
 	go func() {
-		defer in.gate.leave()
+		defer in.gate.leave(nil)
 		ctx, cancel := context.WithTimeout(in.ctx, uploadTimeout)
 		defer cancel()
 		ref, err := in.bodies.Put(ctx, id, received, body)
