@@ -47,7 +47,7 @@ func readRaw(r *bufio.Reader) (rawAnswer, error) {
 }
 
 // exchangeRaw sends bytes as they are and returns all answers until the server closes. The client doesn't close first.
-func (f *front) exchangeRaw(request string) (answers []rawAnswer) {
+func (f *front) exchangeRaw(request string) []rawAnswer {
 	f.t.Helper()
 	c := f.dial()
 	sent := make(chan struct{})
@@ -55,20 +55,25 @@ func (f *front) exchangeRaw(request string) (answers []rawAnswer) {
 		defer close(sent)
 		_, _ = io.WriteString(c, request) // the server may close before all of it is taken
 	}()
-	r := bufio.NewReader(c)
-	for {
+	answers := f.readAnswers(c)
+	_ = c.Close() // ends the sender, if it is still at it
+	<-sent
+	return answers
+}
+
+// readAnswers reads until the server closes.
+func (f *front) readAnswers(c net.Conn) (answers []rawAnswer) {
+	f.t.Helper()
+	for r := bufio.NewReader(c); ; {
 		a, err := readRaw(r)
 		if err != nil {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 				f.t.Errorf("after %d answers: %v", len(answers), err)
 			}
-			break
+			return answers
 		}
 		answers = append(answers, a)
 	}
-	_ = c.Close() // ends the sender, if it is still at it
-	<-sent
-	return answers
 }
 
 // smuggled is a request that must never be dispatched: it hides in the body of another.
@@ -148,7 +153,7 @@ func TestEarlyAnswers(t *testing.T) {
 // A body one byte over the limit, by every framing. The client sends all of it before it reads.
 func TestTooLarge(t *testing.T) {
 	t.Parallel()
-	f := start(t)
+	f := start(t, func(c *Config, _ *Deps) { c.LingerTime = time.Minute }) // as the client may be slow under load
 	over := bytes.Repeat([]byte{'1'}, 10_485_761)
 	for name, body := range map[string]io.Reader{
 		"length":  bytes.NewReader(over),
@@ -169,6 +174,47 @@ func TestTooLarge(t *testing.T) {
 	if a, err := readRaw(bufio.NewReader(c)); err != nil || a.status != 413 {
 		t.Fatalf("%v %v", a, err)
 	}
+}
+
+// A body one byte over the limit with a request hidden in it or behind it: one 413, which a client can read that sends all
+// of it first, the end of the connection, and nothing is run as a request.
+func TestTooLargeHidesNoRequest(t *testing.T) {
+	t.Parallel()
+	// A machine under load may take long to send what is then discarded.
+	f := start(t, func(c *Config, _ *Deps) { c.LingerTime = time.Minute })
+	const over = 10_485_761
+	body := smuggled + strings.Repeat("1", over-len(smuggled))
+	for name, rest := range map[string]string{
+		"length":               fmt.Sprintf("Content-Length: %d\r\n\r\n", over) + body,
+		"expect":               fmt.Sprintf("Expect: 100-continue\r\nContent-Length: %d\r\n\r\n", over) + body,
+		"expect, waiting":      fmt.Sprintf("Expect: 100-continue\r\nContent-Length: %d\r\n\r\n", over),
+		"chunked":              fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", over) + body + "\r\n0\r\n\r\n" + smuggled,
+		"chunked, byte apart":  fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n1\r\n1\r\n0\r\n\r\n", over-1, body[:over-1]) + smuggled,
+		"chunked, behind byte": fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n%x\r\n1%s\r\n0\r\n\r\n", over-1, body[:over-1], len(smuggled)+1, smuggled),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := f.dial()
+			if _, err := io.WriteString(c, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\n"+rest); err != nil {
+				t.Fatalf("the client could not send it all: %v", err)
+			}
+			answers := f.readAnswers(c)
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+			if len(answers) != 1 || !answers[0].closes {
+				t.Fatalf("want one answer and the end: %v", answers)
+			}
+			if p := answers[0].problem(t, 413, "body-too-large"); p.Limit != over-1 {
+				t.Errorf("limit %d", p.Limit)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		if n := f.stream.count(); n != 0 {
+			t.Errorf("%d events are stored: a body was run as a request", n)
+		}
+	})
 }
 
 // Requests whose end two parsers may see in different places are refused, and so is everything behind them.
