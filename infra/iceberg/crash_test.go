@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -222,12 +223,13 @@ type cut struct {
 
 // record runs appends and keeps a clone for a cut before every operation: one that holds exactly what was synced, and
 // one where some of the rest reached the disk too.
-func record(t *testing.T, open openPointer, events int) []cut {
+func record(t *testing.T, open openPointer, pointerExt string, events int) []cut {
 	t.Helper()
 	mem := vfs.NewCrashableMem()
 	var mu sync.Mutex
 	var cuts []cut
 	var acked atomic.Int64
+	hits := make(map[string]int) // cuts after the first ack, by what was about to happen to which kind of file
 	rng := rand.New(rand.NewPCG(7, 7))
 	// While the pointer's store is first made nothing unsynced survives: Pebble names its manifest in a marker before the
 	// manifest's own directory entry is synced, and counts on the file system's order.
@@ -235,6 +237,9 @@ func record(t *testing.T, open openPointer, events int) []cut {
 	take := func(op, name string) error {
 		mu.Lock()
 		defer mu.Unlock()
+		if acked.Load() > 0 {
+			hits[op+" "+filepath.Ext(name)]++
+		}
 		for _, percent := range percents {
 			n := int(acked.Load())
 			clone := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
@@ -266,6 +271,11 @@ func record(t *testing.T, open openPointer, events int) []cut {
 	if err := closer.Close(); err != nil {
 		t.Fatal(err)
 	}
+	for _, ext := range []string{".parquet", ".avro", ".json", pointerExt} {
+		if hits["write "+ext] == 0 || hits["sync "+ext]+hits["sync data "+ext] == 0 {
+			t.Errorf("no cut came before a write or a sync of a file %q: %v", ext, hits)
+		}
+	}
 	return cuts
 }
 
@@ -276,11 +286,12 @@ func TestPowerCut(t *testing.T) {
 	for _, c := range []struct {
 		pointer string
 		open    openPointer
+		file    string // its extension
 		events  int
-	}{{"file", newFilePointer, 6}, {"pebble", newPebblePointer, 6}} {
+	}{{"file", newFilePointer, ".new", 6}, {"pebble", newPebblePointer, ".log", 6}} {
 		t.Run(c.pointer, func(t *testing.T) {
 			t.Parallel()
-			cuts := record(t, c.open, c.events)
+			cuts := record(t, c.open, c.file, c.events)
 			t.Logf("%d cuts", len(cuts))
 			for _, at := range cuts {
 				if !afterCut(t, at, c.open, c.events) {
