@@ -3,6 +3,7 @@ package consumer
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -118,6 +119,10 @@ func (s *memStream) Read(ctx context.Context, shard, after string, maxBytes int)
 }
 
 func (s *memStream) page(shard, after string, maxBytes int) (Page, error) {
+	i := slices.IndexFunc(s.shards, func(x Shard) bool { return x.ID == shard })
+	if i < 0 {
+		return Page{}, fmt.Errorf("shard %s: %w", shard, ErrNotFound)
+	}
 	if after != "" && compareSequences(after, s.trimmed[shard]) < 0 {
 		return Page{}, ErrTrimmed
 	}
@@ -137,8 +142,7 @@ func (s *memStream) page(shard, after string, maxBytes int) (Page, error) {
 	}
 	if tip {
 		page.AsOf = time.Now()
-		i := slices.IndexFunc(s.shards, func(x Shard) bool { return x.ID == shard })
-		page.End = i >= 0 && s.shards[i].Closed
+		page.End = s.shards[i].Closed
 	}
 	return page, nil
 }

@@ -26,15 +26,16 @@ const (
 	lastMoment  = beforeSwap
 )
 
-// interrupt makes do run once at the given moment of the next Append on a lake that uses the returned pointer.
+// interrupt makes do run once at the given moment of the next Append on a lake that uses the returned pointer, which
+// tells whether it has.
 func interrupt(shared Pointer, moment int, do func() error) *hookedPointer {
 	p := &hookedPointer{Pointer: shared}
-	looks, done := 0, false
+	looks := 0
 	once := func() error {
-		if done {
+		if p.fired {
 			return nil
 		}
-		done = true
+		p.fired = true
 		return do()
 	}
 	p.load = func() error {
@@ -120,8 +121,11 @@ func TestFence(t *testing.T) {
 				if err := appendSpan(t.Context(), l, "a", 0, 10); err != nil {
 					t.Fatal(err)
 				}
-				worker := withPointer(l, interrupt(shared, moment, func() error { return c.peer(t.Context(), l) }))
-				err := appendSpan(t.Context(), worker, "a", 10, 20)
+				p := interrupt(shared, moment, func() error { return c.peer(t.Context(), l) })
+				err := appendSpan(t.Context(), withPointer(l, p), "a", 10, 20)
+				if !p.fired { // else the worker alone may be what gives the wanted end
+					t.Error("the peer did nothing")
+				}
 				if errors.Is(err, consumer.ErrFenced) != c.fenced || !c.fenced && err != nil {
 					t.Errorf("answer is %v, want fenced: %t", err, c.fenced)
 				}

@@ -62,6 +62,7 @@ type hookedPointer struct {
 	loaded func()       // after a Load, before its answer is seen
 	before func() error // before a Swap; its error is the answer
 	after  func() error // after a Swap; its error replaces the answer
+	fired  bool         // set by interrupt
 }
 
 func (p *hookedPointer) Load(ctx context.Context) (string, error) {
