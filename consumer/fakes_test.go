@@ -287,7 +287,7 @@ func (m *memLetters) Put(_ context.Context, d DeadLetter) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.find(d.Sink, d.Shard, d.Position) < 0 {
-		d.Raw = bytes.Clone(d.Raw)
+		d.Raw, d.Size = bytes.Clone(d.Raw), len(d.Raw)
 		m.letters = append(m.letters, d)
 	}
 	return m.faults.at("PutLetter", true)
@@ -296,18 +296,14 @@ func (m *memLetters) Put(_ context.Context, d DeadLetter) error {
 func (m *memLetters) List(
 	_ context.Context, sink, afterShard string, after schemas.Position, limit int,
 ) ([]DeadLetter, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var list []DeadLetter
-	for _, d := range m.letters {
-		if d.Sink == sink && cmp.Or(cmp.Compare(d.Shard, afterShard), d.Position.Compare(after)) > 0 {
-			list = append(list, d)
-		}
-	}
-	slices.SortFunc(list, func(a, b DeadLetter) int {
-		return cmp.Or(cmp.Compare(a.Shard, b.Shard), a.Position.Compare(b.Position))
+	list := slices.DeleteFunc(m.of(sink), func(d DeadLetter) bool {
+		return cmp.Or(cmp.Compare(d.Shard, afterShard), d.Position.Compare(after)) <= 0
 	})
-	return list[:min(limit, len(list))], nil
+	list = list[:min(limit, len(list))]
+	for i := range list {
+		list[i].Raw = nil
+	}
+	return list, nil
 }
 
 func (m *memLetters) Get(_ context.Context, sink, shard string, p schemas.Position) (DeadLetter, error) {
@@ -332,9 +328,14 @@ func (m *memLetters) Delete(_ context.Context, sink, shard string, p schemas.Pos
 	return m.faults.at("DeleteLetter", true)
 }
 
-// of lists all letters of a sink.
+// of lists all letters of a sink, in order and with Raw.
 func (m *memLetters) of(sink string) []DeadLetter {
-	list, _ := m.List(context.Background(), sink, "", schemas.Position{}, 1<<30)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := slices.DeleteFunc(slices.Clone(m.letters), func(d DeadLetter) bool { return d.Sink != sink })
+	slices.SortFunc(list, func(a, b DeadLetter) int {
+		return cmp.Or(cmp.Compare(a.Shard, b.Shard), a.Position.Compare(b.Position))
+	})
 	return list
 }
 
