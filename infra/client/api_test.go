@@ -240,7 +240,7 @@ func TestResultWaitsForItsReader(t *testing.T) {
 			<-r.Context().Done()
 		}
 	}
-	c := connect(t, server.URL, 100*time.Millisecond)
+	c := connect(t, server.URL, time.Second)
 	for _, id := range []string{"q1", "stuck"} {
 		stuck := id == "stuck"
 		in, err := c.Result(t.Context(), id)
@@ -248,7 +248,7 @@ func TestResultWaitsForItsReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !stuck {
-			timer := time.NewTimer(300 * time.Millisecond) // longer than the server may stand still
+			timer := time.NewTimer(1500 * time.Millisecond) // longer than the server may stand still
 			<-timer.C
 		}
 		got, err := io.ReadAll(in)

@@ -353,7 +353,7 @@ func TestSendUnconfirmed(t *testing.T) {
 	server.Fault = func(int) clienttest.Fault { return clienttest.Fault{Hang: true} }
 	path := write(t, t.TempDir(), "a.json", []byte("1"))
 	retry := client.Retry{For: time.Millisecond, Base: 10 * time.Millisecond}
-	_, tally, err := sent(t, &client.Sender{Client: connect(t, server.URL, 50*time.Millisecond), Retry: retry}, path)
+	_, tally, err := sent(t, &client.Sender{Client: connect(t, server.URL, time.Second), Retry: retry}, path)
 	if err == nil || tally.Unconfirmed != 1 || len(server.Events()) != 1 {
 		t.Errorf("tally %+v, %d stored", tally, len(server.Events()))
 	}

@@ -189,7 +189,7 @@ func TestTooManyConnections(t *testing.T) {
 // The ack comes within its deadline, or an honest answer does (invariant 4).
 func TestDeadline(t *testing.T) {
 	t.Parallel()
-	f := start(t, func(c *Config, _ *Deps) { c.AckDeadline = 50 * time.Millisecond })
+	f := start(t, func(c *Config, _ *Deps) { c.AckDeadline = time.Second })
 	gate := make(chan struct{})
 	f.stream.set(func(s *stream) { s.gate = gate })
 	a := f.post(`{}`)
