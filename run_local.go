@@ -64,7 +64,7 @@ func (l *localProcess) goes(name string, part func() error) {
 }
 
 // stop ends everything, in the order in which nothing acked is lost and nobody waits for what has gone. Requests and
-// queries have drainTime, and then the rest has it again.
+// queries have drainTime; then the other parts have it again, and so has the closing, which a disk may keep from ending.
 func (l *localProcess) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
@@ -77,16 +77,39 @@ func (l *localProcess) stop() error {
 		<-queries,
 	)
 	l.background() // the fleets flush what they have, and give back their leases last
-	stopped := make(chan struct{})
-	go func() { l.running.Wait(); close(stopped) }()
-	select {
-	case <-stopped:
-	case <-time.After(drainTime):
-		var late []string
-		l.parts.Range(func(name, _ any) bool { late = append(late, fmt.Sprint(name)); return true })
-		err = errors.Join(err, fmt.Errorf("did not stop in time: %s; what was acked is on disk", strings.Join(late, ", ")))
+	return errors.Join(err, l.await(), l.closeInTime())
+}
+
+// await waits for all parts. Those that are late it names at once, since what comes then may hang as well.
+func (l *localProcess) await() error {
+	if inTime, _ := finish(func() error { l.running.Wait(); return nil }); inTime {
+		return nil
 	}
-	return errors.Join(err, l.close())
+	var late []string
+	l.parts.Range(func(name, _ any) bool { late = append(late, fmt.Sprint(name)); return true })
+	names := strings.Join(late, ", ")
+	l.logger.Error("stopping: late parts are given up", "parts", names)
+	return fmt.Errorf("did not stop in time: %s; what was acked is on disk", names)
+}
+
+func (l *localProcess) closeInTime() error {
+	inTime, err := finish(l.close)
+	if !inTime {
+		return fmt.Errorf("closing the data directory took longer than %v; what was acked is on disk", drainTime)
+	}
+	return err
+}
+
+// finish gives up on do after drainTime.
+func finish(do func() error) (inTime bool, err error) {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return true, err
+	case <-time.After(drainTime):
+		return false, nil
+	}
 }
 
 // close gives back what openLocal opened.
