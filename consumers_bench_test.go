@@ -154,6 +154,10 @@ func (s *countingSink) Resume(context.Context, string) (consumer.Start, error) {
 	return consumer.Start{}, nil
 }
 
+func (s *countingSink) Checkpoint(context.Context, string) (consumer.Checkpoint, error) {
+	return consumer.Checkpoint{}, nil
+}
+
 func (s *countingSink) Deliver(_ context.Context, b consumer.Batch) error {
 	if n := int64(len(b.Entries)); n > 0 && s.left.Add(-n) == 0 {
 		close(s.done)

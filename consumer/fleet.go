@@ -184,11 +184,11 @@ func (f *Fleet) awaitParents(ctx context.Context, shard Shard) error {
 		}
 		// Of a parent that we read ourselves we hear; another process's progress must be asked for.
 		if !ours {
-			start, err := f.sink.Resume(ctx, open[0])
+			parent, err := f.sink.Checkpoint(ctx, open[0])
 			if err != nil {
 				return fmt.Errorf("load progress of parent %s: %w", open[0], err)
 			}
-			if start.From.End {
+			if parent.End {
 				f.markDrained(open[0])
 				continue
 			}

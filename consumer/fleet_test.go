@@ -267,6 +267,36 @@ func TestChildWaitsForParent(t *testing.T) {
 	}
 }
 
+// TestWaitingForAParentTouchesNothing: the sink is asked how far the parent is, and keeps what it buffers of it.
+func TestWaitingForAParentTouchesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "parent")
+		sink := NewLakeSink(testLake(), w.lake, w.bodies, w.letters)
+		if _, err := sink.Resume(t.Context(), "parent"); err != nil {
+			t.Fatal(err)
+		}
+		if err := sink.Deliver(t.Context(), oneEvent(t, w, "parent")); err != nil {
+			t.Fatal(err)
+		}
+		cfg := FleetConfig{Owner: "one", LeaseLife: testLife, PageBytes: 1, Busy: never, Log: discard()}
+		f := NewFleet(cfg, w.stream, w.leases, sink, w.letters)
+		f.listed["parent"] = Shard{ID: "parent"}
+		waited := make(chan error, 1)
+		go func() { waited <- f.awaitParents(t.Context(), Shard{ID: "child", Parents: []string{"parent"}}) }()
+		elapse(testLife)
+		if n := sink.Stats().BufferedRows; n != 1 || len(waited) > 0 {
+			t.Errorf("%d rows are buffered, %d have stopped waiting", n, len(waited))
+		}
+		w.lake.mu.Lock()
+		w.lake.offsets["parent"] = Checkpoint{Position: schemas.Position{Sequence: "1"}, End: true}
+		w.lake.mu.Unlock()
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestShutdownGivesLeasesBackLast: when the leases are free, everything that was read is in the table.
 func TestShutdownGivesLeasesBackLast(t *testing.T) {
 	t.Parallel()

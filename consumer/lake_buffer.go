@@ -47,10 +47,11 @@ func (st *lakeShard) dirty() bool {
 	return !samePlace(st.base().at, st.tail.at)
 }
 
-// begin puts a shard in place that goes on from m.
-func (b *lakeBuffer) begin(shard string, m mark) {
-	b.forget(shard)
+// begin puts a shard in place that goes on from m, and returns the bytes that the rows of one there took up.
+func (b *lakeBuffer) begin(shard string, m mark) int64 {
+	forgotten := b.forget(shard)
 	b.shards[shard] = &lakeShard{id: shard, committed: m, tail: m}
+	return forgotten
 }
 
 // forget drops a shard and returns the bytes its rows took up.

@@ -101,10 +101,19 @@ func (s *LakeSink) Resume(ctx context.Context, shard string) (Start, error) {
 	m := markOf(offsets, shard)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.buffer.begin(shard, m)
+	s.release(s.buffer.begin(shard, m))
 	s.reach(shard, m.at.AsOf)
 	s.announce()
 	return Start{From: m.at, After: m.whole()}, nil
+}
+
+// Checkpoint is the table's offset.
+func (s *LakeSink) Checkpoint(ctx context.Context, shard string) (Checkpoint, error) {
+	offsets, err := s.lake.Offsets(ctx)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("load the lake's offsets: %w", err)
+	}
+	return offsets[shard], nil
 }
 
 // Deliver puts the batch into the buffer, bodies included.

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -375,4 +376,57 @@ func TestDeliverOutOfPlaceIsRefused(t *testing.T) {
 			t.Errorf("second: %v", err)
 		}
 	})
+}
+
+// TestResumedTwiceAtOnce: what a worker delivered while another resumed the same shard is forgotten, and its room given
+// back.
+func TestResumedTwiceAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a")
+		lake := &resumedLake{memLake: w.lake}
+		s := NewLakeSink(testLake(), lake, w.bodies, w.letters)
+		lake.meanwhile = func() {
+			if _, err := s.Resume(t.Context(), "a"); err != nil {
+				t.Error(err)
+			}
+			if err := s.Deliver(t.Context(), oneEvent(t, w, "a")); err != nil {
+				t.Error(err)
+			}
+			if s.Stats().BufferedBytes == 0 {
+				t.Error("nothing is buffered")
+			}
+		}
+		if _, err := s.Resume(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		if n := s.Stats().BufferedBytes; n != 0 || !s.room.TryAcquire(s.cfg.MaxBytes) {
+			t.Errorf("%d bytes are never given back", n)
+		}
+	})
+}
+
+// oneEvent is the first batch of a shard.
+func oneEvent(t *testing.T, w *world, shard string) Batch {
+	t.Helper()
+	event, err := schemas.DecodeEvent(w.inline())
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := Checkpoint{Position: schemas.Position{Sequence: "1"}}
+	return Batch{Shard: shard, To: to, Entries: []Entry{{Shard: shard, Position: to.Position, Event: event}}}
+}
+
+// resumedLake does something while its offsets are asked for the first time.
+type resumedLake struct {
+	*memLake
+	meanwhile func()
+}
+
+func (l *resumedLake) Offsets(ctx context.Context) (map[string]Checkpoint, error) {
+	if do := l.meanwhile; do != nil {
+		l.meanwhile = nil
+		do()
+	}
+	return l.memLake.Offsets(ctx)
 }

@@ -13,6 +13,8 @@ type Sink interface {
 	// Resume says from where a worker must read the shard on: what the sink durably holds. Whatever the sink still
 	// buffers of the shard beyond that is forgotten, since it will be delivered again.
 	Resume(ctx context.Context, shard string) (Start, error)
+	// Checkpoint is how far the sink durably is in the shard. It only looks, and may be called at any time.
+	Checkpoint(ctx context.Context, shard string) (Checkpoint, error)
 	// Deliver hands over the next piece of a shard. It returns when the sink has taken it, durably or into a bounded
 	// buffer, and waits while there is no room; a batch whose To has End is durable when it returns, so that the
 	// shard's children may start. ErrRewound: the sink does not hold what came before From; the worker resumes. After
