@@ -146,14 +146,14 @@ func (l *memLake) Append(ctx context.Context, rows []Row, moves []Move) error {
 	defer l.mu.Unlock()
 	there, going := true, false
 	for _, m := range moves {
-		there = there && samePlace(l.offsets[m.Shard], m.To)
-		going = going || !samePlace(m.From, m.To)
+		there = there && l.offsets[m.Shard].SamePlace(m.To)
+		going = going || !m.From.SamePlace(m.To)
 	}
 	if there && going {
 		return nil
 	}
 	for _, m := range moves {
-		if !samePlace(l.offsets[m.Shard], m.From) {
+		if !l.offsets[m.Shard].SamePlace(m.From) {
 			return fmt.Errorf("shard %s is at %v, not %v: %w", m.Shard, l.offsets[m.Shard], m.From, ErrFenced)
 		}
 	}

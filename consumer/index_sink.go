@@ -76,7 +76,7 @@ func (s *IndexSink) Deliver(ctx context.Context, b Batch) error {
 	s.mu.Lock()
 	known := s.at[b.Shard]
 	s.mu.Unlock()
-	if len(b.Entries) > 0 || !samePlace(b.From, b.To) || time.Since(known.written) >= asOfEvery {
+	if len(b.Entries) > 0 || !b.From.SamePlace(b.To) || time.Since(known.written) >= asOfEvery {
 		if err := s.apply(ctx, b.Shard, b.Entries, b.To); err != nil {
 			return fmt.Errorf("apply %d events to the index: %w", len(b.Entries), err)
 		}

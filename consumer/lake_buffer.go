@@ -44,7 +44,7 @@ func (st *lakeShard) base() mark {
 // dirty reports whether something was delivered that is neither committed nor in a flight. A newer AsOf alone is not
 // worth a commit.
 func (st *lakeShard) dirty() bool {
-	return !samePlace(st.base().at, st.tail.at)
+	return !st.base().at.SamePlace(st.tail.at)
 }
 
 // begin puts a shard in place that goes on from m, and returns the bytes that the rows of one there took up.

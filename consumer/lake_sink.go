@@ -120,7 +120,7 @@ func (s *LakeSink) Checkpoint(ctx context.Context, shard string) (Checkpoint, er
 func (s *LakeSink) Deliver(ctx context.Context, b Batch) error {
 	s.mu.Lock()
 	st := s.buffer.shards[b.Shard]
-	if st == nil || !samePlace(st.tail.at, b.From) {
+	if st == nil || !st.tail.at.SamePlace(b.From) {
 		s.mu.Unlock()
 		return ErrRewound
 	}
@@ -222,7 +222,7 @@ func (s *LakeSink) awaitCommit(ctx context.Context, st *lakeShard) error {
 		if s.buffer.shards[st.id] != st {
 			return false, ErrRewound
 		}
-		return samePlace(st.committed.at, st.tail.at), nil
+		return st.committed.at.SamePlace(st.tail.at), nil
 	})
 }
 
@@ -314,7 +314,7 @@ func (s *LakeSink) announce() {
 
 // settle takes note of the newest AsOf of a shard that has nothing waiting. The lock is held.
 func (s *LakeSink) settle(st *lakeShard) {
-	if samePlace(st.committed.at, st.tail.at) {
+	if st.committed.at.SamePlace(st.tail.at) {
 		s.reach(st.id, st.tail.at.AsOf)
 	}
 }

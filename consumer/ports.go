@@ -72,6 +72,11 @@ type Checkpoint struct {
 	End bool
 }
 
+// SamePlace reports whether two checkpoints are the same progress; AsOf is knowledge about it, not part of it.
+func (c Checkpoint) SamePlace(other Checkpoint) bool {
+	return c.Position == other.Position && c.End == other.End
+}
+
 // Index is the lookup table.
 type Index interface {
 	// Apply stores the entries, one item per event id, and moves the shard's checkpoint to the given one. Whatever happens,

@@ -46,8 +46,3 @@ type Batch struct {
 	// dead letters already. To always stands at the end of a record.
 	Entries []Entry
 }
-
-// samePlace reports whether two checkpoints are the same progress; AsOf is knowledge about it, not part of it.
-func samePlace(a, b Checkpoint) bool {
-	return a.Position == b.Position && a.End == b.End
-}

@@ -298,7 +298,7 @@ func wantOffset(t testing.TB, l *Lake, shard string, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := offsets[shard]; !samePlace(got, at(n)) {
+	if got := offsets[shard]; !got.SamePlace(at(n)) {
 		t.Errorf("offset of %s is %+v, want %+v", shard, got, at(n))
 	}
 }

@@ -193,7 +193,7 @@ func TestPartitionAndOrder(t *testing.T) {
 	if status.Files != 4 || status.Rows != 300 || status.Snapshots != 1 || status.Bytes == 0 || status.SnapshotID == 0 ||
 		status.OldestDay.Format(time.DateOnly) != "1969-12-31" ||
 		status.NewestDay.Format(time.DateOnly) != "2026-01-01" ||
-		!samePlace(status.Offsets["a"], at(300)) || time.Since(status.LastCommit) > time.Hour {
+		!status.Offsets["a"].SamePlace(at(300)) || time.Since(status.LastCommit) > time.Hour {
 		t.Errorf("status %+v", status)
 	}
 }

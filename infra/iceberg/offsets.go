@@ -94,9 +94,6 @@ func moved(offsets map[string]consumer.Checkpoint, moves []consumer.Move) map[st
 
 func isZero(c consumer.Checkpoint) bool { return c.Position.IsZero() && c.AsOf.IsZero() && !c.End }
 
-// samePlace compares checkpoints as the fence does: AsOf says how far the shard was known, not where the sink is.
-func samePlace(a, b consumer.Checkpoint) bool { return a.Position == b.Position && a.End == b.End }
-
 // standing is how a version of the table stands to a set of moves.
 type standing int
 
@@ -112,9 +109,9 @@ func stand(offsets map[string]consumer.Checkpoint, moves []consumer.Move) standi
 	atFrom, atTo, going := true, true, false
 	for _, m := range moves {
 		at := offsets[m.Shard] // a shard without an entry is at the zero Checkpoint
-		atFrom = atFrom && samePlace(at, m.From)
-		atTo = atTo && samePlace(at, m.To)
-		going = going || !samePlace(m.From, m.To)
+		atFrom = atFrom && at.SamePlace(m.From)
+		atTo = atTo && at.SamePlace(m.To)
+		going = going || !m.From.SamePlace(m.To)
 	}
 	switch {
 	case going && atTo:
