@@ -111,8 +111,8 @@ type dlqShowCmd struct {
 func (*dlqShowCmd) Help() string {
 	return `Examples:
 
-    penstock dlq show lake shard-0000/184/3
-    penstock dlq show lake shard-0000/184/3 --raw > record`
+    penstock dlq show lake shardId-000000000000/184/3
+    penstock dlq show lake shardId-000000000000/184/3 --raw > record`
 }
 
 // shownRecord is how many bytes of a record are shown to people.
@@ -159,7 +159,7 @@ the exit status is 0 only if all were taken.
 
 Examples:
 
-    penstock dlq requeue lake shard-0000/184/3
+    penstock dlq requeue lake shardId-000000000000/184/3
     penstock dlq requeue lake --all`
 }
 
