@@ -10,10 +10,8 @@ import (
 
 	"penstock/infra/client"
 	"penstock/infra/client/tabular"
+	"penstock/schemas"
 )
-
-// maxSQL is Athena's limit on a statement, in bytes.
-const maxSQL = 262_144
 
 // queryRetry is for a server that is busy or whose connection broke while it was asked for a state.
 const queryRetry = 15 * time.Second
@@ -70,7 +68,7 @@ func (c *queryCmd) Run(ctx context.Context, out *output) error {
 func (c *queryCmd) statement(out *output) (string, error) {
 	sql := c.SQL
 	if sql == "-" {
-		text, err := io.ReadAll(io.LimitReader(out.stdin, maxSQL+1))
+		text, err := io.ReadAll(io.LimitReader(out.stdin, schemas.MaxSQL+1))
 		if err != nil {
 			return "", fmt.Errorf("read SQL from standard input: %w", err)
 		}
@@ -79,8 +77,8 @@ func (c *queryCmd) statement(out *output) (string, error) {
 	switch {
 	case strings.TrimSpace(sql) == "":
 		return "", errors.New("the SQL is empty")
-	case len(sql) > maxSQL:
-		return "", fmt.Errorf("the SQL has more than %d bytes", maxSQL)
+	case len(sql) > schemas.MaxSQL:
+		return "", fmt.Errorf("the SQL has more than %d bytes", schemas.MaxSQL)
 	}
 	return sql, nil
 }

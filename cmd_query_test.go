@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"penstock/infra/client/clienttest"
+	"penstock/schemas"
 )
 
 const resultCSV = "\"type\",\"n\"\n\"PushEvent\",\"12\"\n,\"3\"\n"
@@ -97,7 +98,7 @@ func TestQueryCommandSendsWhatItIsGiven(t *testing.T) {
 	if err != nil || string(sent) != `{"parameters":["a,b",""],"sql":"SELECT ?,\n?"}` {
 		t.Errorf("%s, %v", sent, err)
 	}
-	for _, sql := range []string{" \n", strings.Repeat("x", maxSQL+1)} {
+	for _, sql := range []string{" \n", strings.Repeat("x", schemas.MaxSQL+1)} {
 		c := console{stdin: strings.NewReader(sql)}
 		if err := c.command(t.Context(), t, q.Server, "query", "-"); err == nil {
 			t.Errorf("SQL of %d bytes was taken", len(sql))

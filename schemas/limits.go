@@ -1,6 +1,6 @@
 package schemas
 
-// Limits of one event. Sizes are in bytes.
+// Limits of one event, and of what may be asked. Sizes are in bytes.
 const (
 	// MaxBody is the largest body that a POST accepts, after content decoding: 10 MiB, as Kinesis' largest record and
 	// Athena's row limit (32 MB) both allow for.
@@ -19,4 +19,7 @@ const (
 	MaxAggregateEvents = 500
 	// MaxAggregateBytes is the size up to which events are gathered in one record; a single larger event goes alone.
 	MaxAggregateBytes = 256 << 10
+	// MaxSQL is Athena's limit for a query string
+	// (https://docs.aws.amazon.com/athena/latest/ug/service-limits.html).
+	MaxSQL = 262_144
 )

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"penstock/schemas"
 )
 
 // DuckDB binds a macro's argument as often as the macro's body names it, and what an alias or a star stands for wherever
@@ -11,7 +13,7 @@ import (
 // memory limit. So its size is reckoned before DuckDB is let loose on it.
 
 // maxGrowth is a size that is bound within a second. What nests nothing has fewer nodes than bytes and stays below.
-const maxGrowth = maxSQL
+const maxGrowth = schemas.MaxSQL
 
 const (
 	// Sizes of what takes longer to bind than a plain node, as measured.

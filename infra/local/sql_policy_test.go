@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"penstock/consumer/query"
+	"penstock/schemas"
 )
 
 // refusals are statements with a part of the message that they get.
@@ -97,9 +98,9 @@ var refusals = map[string]string{
 	"SELECT 1 IN (0" + strings.Repeat(",1", 100_000) + ")":                            "the statement is too large",
 	"SELECT \x00":   "NUL character",
 	"SELECT '\xff'": "not valid UTF-8",
-	"SELECT '" + strings.Repeat("x", maxSQL) + "'":  "the limit is 262144",
-	"SELECT " + strings.Repeat("(", 100_000):        "memory exhausted",
-	"SELECT " + strings.Repeat("1+", 100_000) + "1": "depth",
+	"SELECT '" + strings.Repeat("x", schemas.MaxSQL) + "'": "the limit is 262144",
+	"SELECT " + strings.Repeat("(", 100_000):               "memory exhausted",
+	"SELECT " + strings.Repeat("1+", 100_000) + "1":        "depth",
 }
 
 func TestRefusals(t *testing.T) {

@@ -10,11 +10,8 @@ import (
 	"unicode/utf8"
 
 	"penstock/consumer/query"
+	"penstock/schemas"
 )
-
-// maxSQL is Athena's limit for a query string, in bytes
-// (https://docs.aws.amazon.com/athena/latest/ug/service-limits.html).
-const maxSQL = 262_144
 
 // sqlStatement is one read-only statement that passed the policy.
 type sqlStatement struct {
@@ -34,8 +31,8 @@ func newStatement(
 	sql string, macros map[string]macroGrowth, serialize func(sql string) ([]byte, error),
 ) (*sqlStatement, error) {
 	switch {
-	case len(sql) > maxSQL:
-		return nil, refuseSQL("the statement has %d bytes; the limit is %d", len(sql), maxSQL)
+	case len(sql) > schemas.MaxSQL:
+		return nil, refuseSQL("the statement has %d bytes; the limit is %d", len(sql), schemas.MaxSQL)
 	case !utf8.ValidString(sql):
 		return nil, refuseSQL("the statement is not valid UTF-8")
 	case strings.IndexByte(sql, 0) >= 0:

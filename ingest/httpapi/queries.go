@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	// maxSQL is Athena's limit of a query string, in bytes.
-	maxSQL = 262_144
 	// maxQueryBody leaves room for JSON's escapes and the parameters.
 	maxQueryBody = 1 << 20
 	// maxParameters is far more than a statement has.
@@ -119,9 +117,9 @@ func parseQuery(body []byte) (sql string, parameters []string, err error) {
 	case !wellFormed:
 		return "", nil, refuse(invalidParameter,
 			`The body must be an object with "sql", a string, perhaps "parameters", an array of strings, and nothing else.`)
-	case len(sql) > maxSQL:
+	case len(sql) > schemas.MaxSQL:
 		return "", nil, &refusal{
-			kind: bodyTooLarge, limit: maxSQL, detail: fmt.Sprintf("The SQL has %d bytes; at most %d are allowed.", len(sql), maxSQL),
+			kind: bodyTooLarge, limit: schemas.MaxSQL, detail: fmt.Sprintf("The SQL has %d bytes; at most %d are allowed.", len(sql), schemas.MaxSQL),
 		}
 	case len(parameters) > maxParameters:
 		return "", nil, outOfBounds("the number of parameters", 0, maxParameters)
