@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ type load struct {
 	acked  map[string][32]byte // by id: SHA-256 of the body
 	keyed  map[string]string   // by Idempotency-Key: the acked id
 	retry  map[string][]byte   // by Idempotency-Key: the body of a request without an answer
+	asked  int                 // queries that succeeded
 	notify chan struct{}
 }
 
@@ -131,6 +133,42 @@ func (l *load) retryAll(s *server) error {
 	return nil
 }
 
+// ask runs SQL, which has the lake flushed, again and again until the server is gone.
+func (l *load) ask(s *server) error {
+	for {
+		var execution struct{ ExecutionID, State string }
+		a, err := s.request("POST", "/v1/queries", []byte(`{"sql": "SELECT count(*) FROM events"}`), "Content-Type", "application/json")
+		for err == nil && (a.status == http.StatusAccepted || a.status == http.StatusOK) {
+			if err := json.Unmarshal(a.body, &execution); err != nil {
+				return fmt.Errorf("%w in %.300s", err, a.body)
+			}
+			if execution.State != "QUEUED" && execution.State != "RUNNING" {
+				break
+			}
+			a, err = s.request("GET", "/v1/queries/"+execution.ExecutionID+"?wait=20", nil)
+		}
+		switch {
+		case err != nil:
+			return nil //nolint:nilerr // the server was ended
+		case a.status == http.StatusServiceUnavailable, execution.State == "CANCELLED": // it is stopping
+		case execution.State == "SUCCEEDED":
+			l.mu.Lock()
+			l.asked++
+			l.mu.Unlock()
+		default:
+			return fmt.Errorf("query: %d %.300s", a.status, a.body)
+		}
+	}
+}
+
+// eachOnce fails when an event is in the lake twice.
+func eachOnce(t *testing.T, s *server) {
+	t.Helper()
+	if n := s.sql("SELECT count(*), count(DISTINCT id) FROM events")[1]; n[0] != n[1] {
+		t.Errorf("%s rows, %s ids: some are double", n[0], n[1])
+	}
+}
+
 // verify holds everything that was acked against what the server gives back by id and in SQL.
 func (l *load) verify(t *testing.T, s *server) {
 	t.Helper()
@@ -139,10 +177,7 @@ func (l *load) verify(t *testing.T, s *server) {
 			t.Errorf("%s reads %d other bytes", id, len(got))
 		}
 	}
-	totals := s.sql("SELECT count(*), count(DISTINCT id) FROM events")[1]
-	if totals[0] != totals[1] {
-		t.Errorf("%s rows, %s ids: some are double", totals[0], totals[1])
-	}
+	eachOnce(t, s)
 	inLake := map[string]bool{}
 	for _, row := range s.sql("SELECT id FROM events")[1:] {
 		inLake[row[0]] = true
@@ -163,11 +198,12 @@ func (l *load) verify(t *testing.T, s *server) {
 	}
 }
 
-// kill -9 under mixed load, several rounds over one data directory: nothing acked is lost, nothing is double, and a client
-// that retries with its key keeps its first id, wherever the kill fell between store and ack.
+// kill -9 under mixed load, several rounds over one data directory, also in the middle of a lake flush: nothing acked is
+// lost, nothing is double, and a client that retries with its key keeps its first id, wherever the kill fell between store
+// and ack.
 func TestKillUnderLoad(t *testing.T) {
 	t.Parallel()
-	rounds := 4
+	rounds := 6
 	if s := os.Getenv("PENSTOCK_KILL_ROUNDS"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil {
@@ -177,21 +213,20 @@ func TestKillUnderLoad(t *testing.T) {
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	dir, l := t.TempDir(), newLoad()
+	dir, l, retried := t.TempDir(), newLoad(), 0
+	s := startServer(t, dir)
 	for round := range rounds {
-		s := startServer(t, dir)
+		l.loadAndEnd(t, s, round, seed, s.kill)
+		s = startServer(t, dir)
+		eachOnce(t, s)
+		retried += len(l.retry)
 		if err := l.retryAll(s); err != nil {
 			t.Fatal(err)
 		}
-		l.loadAndEnd(t, s, round, seed, s.kill)
 	}
-	began := time.Now()
-	s := startServer(t, dir)
-	ready := time.Since(began)
-	s.sql("SELECT count(*) FROM events")
-	t.Logf("%d rounds, %d acked, %d to retry; ready after %v, first SQL after %v", rounds, len(l.acked), len(l.retry), ready, time.Since(began))
-	if err := l.retryAll(s); err != nil {
-		t.Fatal(err)
+	t.Logf("%d rounds, %d acked, %d retried, %d queries", rounds, len(l.acked), retried, l.asked)
+	if retried == 0 {
+		t.Error("no kill left a request without its answer")
 	}
 	l.verify(t, s)
 	s.stop()
@@ -213,15 +248,18 @@ func TestStopUnderLoad(t *testing.T) {
 	s.stop()
 }
 
-// loadAndEnd runs writers until some hundred documents are acked, ends the server in the middle, and waits for them.
+// loadAndEnd runs writers, and SQL beside them, until some hundred documents are acked, ends the server in the middle, and
+// waits for them. In two rounds of three the middle is that of a lake flush: when a data file or a version is begun.
 func (l *load) loadAndEnd(t *testing.T, s *server, round int, seed uint64, end func()) {
 	t.Helper()
 	const writers = 12
-	failed := make(chan error, writers)
+	failed := make(chan error, writers+1)
 	for w := range writers {
 		go func() { failed <- l.write(s, round, w, rand.New(rand.NewPCG(seed, uint64(round*writers+w)))) }()
 	}
-	target := l.count() + 100 + rand.New(rand.NewPCG(seed, uint64(round))).IntN(400)
+	go func() { failed <- l.ask(s) }()
+	rng := rand.New(rand.NewPCG(seed, uint64(round)))
+	target := l.count() + 100 + rng.IntN(400)
 	for l.count() < target {
 		select {
 		case <-l.notify:
@@ -229,8 +267,11 @@ func (l *load) loadAndEnd(t *testing.T, s *server, round int, seed uint64, end f
 			t.Fatalf("the server ended by itself: %v\n%s", s.err, s.log())
 		}
 	}
+	if file := []string{"data/*/*.parquet", "metadata/*.metadata.json", ""}[round%3]; file != "" {
+		s.awaitFiles(filepath.Join("lake", "events", file), 1+rng.IntN(3))
+	}
 	end()
-	for range writers {
+	for range writers + 1 {
 		if err := <-failed; err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,6 +42,7 @@ func program(ctx context.Context, args ...string) *exec.Cmd {
 // server is a running `penstock local`.
 type server struct {
 	t    *testing.T
+	dir  string
 	cmd  *exec.Cmd
 	url  string
 	s3   string
@@ -64,7 +66,7 @@ func startServer(t *testing.T, dir string, flags ...string) *server {
 func tryServer(t *testing.T, dir string, flags ...string) (*server, error) {
 	t.Helper()
 	args := append([]string{"local", "--data", dir, "--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--min-free", "64MiB"}, flags...)
-	s := &server{t: t, cmd: program(context.Background(), args...), done: make(chan struct{})}
+	s := &server{t: t, dir: dir, cmd: program(context.Background(), args...), done: make(chan struct{})}
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -115,10 +117,44 @@ func (s *server) log() string {
 	return s.stderr.String()
 }
 
+// awaitFiles returns as soon as there have been n more files of the pattern in the data directory; older ones may go.
+func (s *server) awaitFiles(pattern string, n int) {
+	s.t.Helper()
+	seen := map[string]bool{}
+	look := func() {
+		found, err := filepath.Glob(filepath.Join(s.dir, pattern))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, name := range found {
+			seen[name] = true
+		}
+	}
+	look()
+	tick := time.NewTicker(time.Millisecond) // the server needs the processor
+	defer tick.Stop()
+	for before := len(seen); len(seen) < before+n; look() {
+		select {
+		case <-s.done:
+			s.t.Fatalf("the server ended by itself: %v\n%s", s.err, s.log())
+		case <-tick.C:
+		}
+	}
+}
+
 // kill is kill -9; harmless on a server that has ended.
 func (s *server) kill() {
 	_ = s.cmd.Process.Kill() // it may have ended
 	<-s.done
+	s.noRace()
+}
+
+// noRace fails the test when the race detector has spoken: kill -9 leaves it no exit status to set.
+func (s *server) noRace() {
+	s.t.Helper()
+	if log := s.log(); strings.Contains(log, "WARNING: DATA RACE") {
+		s.t.Errorf("a data race in the server:\n%s", log)
+	}
 }
 
 // stop is SIGTERM; the server must exit 0.
@@ -132,6 +168,7 @@ func (s *server) stop() {
 	case <-time.After(60 * time.Second):
 		s.t.Fatalf("the server did not stop within a minute of SIGTERM\n%s", s.log())
 	}
+	s.noRace()
 	if s.err != nil {
 		s.t.Fatalf("after SIGTERM: %v\n%s", s.err, s.log())
 	}
