@@ -89,8 +89,10 @@ func TestLocalRefusesToStart(t *testing.T) {
 		"data directory in use":    {inUse, nil, []string{inUse, "in use"}},
 		"data directory newer":     {newer, nil, []string{newer, "newer"}},
 		"data directory is a file": {file, nil, []string{file}},
-		"not writable":             {"/proc/penstock-data", nil, []string{"/proc/penstock-data"}},
-		"port in use":              {t.TempDir(), []string{"--listen", taken.Addr().String()}, []string{taken.Addr().String(), "in use"}},
+		"not writable":             {"/sys/penstock-data", nil, []string{"/sys/penstock-data", "not writable"}}, // not for root either
+		"port in use":              {t.TempDir(), []string{"--listen", taken.Addr().String()}, []string{"--listen", taken.Addr().String(), "in use"}},
+		"S3 port in use":           {t.TempDir(), []string{"--s3-listen", taken.Addr().String()}, []string{"--s3-listen", taken.Addr().String(), "in use"}},
+		"admin port in use":        {t.TempDir(), []string{"--admin-listen", taken.Addr().String()}, []string{"--admin-listen", taken.Addr().String(), "in use"}},
 		"no keys off loopback":     {t.TempDir(), []string{"--listen", "0.0.0.0:0"}, []string{"--listen", "--key-file"}},
 		"flag out of bounds":       {t.TempDir(), []string{"--shards", "0"}, []string{"--shards", "64"}},
 	} {
@@ -104,6 +106,9 @@ func TestLocalRefusesToStart(t *testing.T) {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("the message lacks %q:\n%v", want, err)
 				}
+			}
+			if made, err := os.ReadDir(c.dir); strings.Contains(name, "port") && (err != nil || len(made) > 0) {
+				t.Errorf("it made %v (%v) before it knew", made, err)
 			}
 		})
 	}

@@ -174,7 +174,12 @@ func (l *localProcess) listen(ctx context.Context) (err error) {
 			return fmt.Errorf("--admin-listen: %w", err)
 		}
 	}
-	return nil
+	// versitygw binds its port by itself, and late; here it is only tried.
+	s3, err := lc.Listen(ctx, "tcp", l.cfg.S3Listen)
+	if err != nil {
+		return fmt.Errorf("--s3-listen: %w", err)
+	}
+	return s3.Close()
 }
 
 // buildQueries puts DuckDB on the lake.
