@@ -49,7 +49,8 @@ func TestCompetingLakeWorkers(t *testing.T) {
 	runCore(t, files, func(k *localCore) {
 		quiet := slog.New(slog.DiscardHandler)
 		table, err := iceberg.Open(ctx, iceberg.Config{
-			Location: filepath.Join(coreConfig().Data, "lake", "events"), FS: files, Pointer: k.store.Pointer(), Logger: quiet,
+			Location: filepath.Join(coreConfig().Data, "lake", "events"), FS: files, Pointer: k.store.Pointer(),
+			Admit: k.store.Guard().AdmitReserve, Logger: quiet,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -78,7 +79,7 @@ func TestCompetingLakeWorkers(t *testing.T) {
 			FinalFlush: drainTime, Fetches: 4, Log: quiet,
 		}, lake, k.bodies, k.store.DeadLetters())
 		fleet := consumer.NewFleet(consumer.FleetConfig{
-			Owner: "rival", LeaseLife: leaseLife, PageBytes: pageBytes, Log: quiet,
+			Owner: "rival", LeaseLife: leaseLife, PageBytes: pageBytes, Busy: k.ingest.Busy, Log: quiet,
 		}, k.store.Stream().Source(), ignoredLeases{}, rival, k.store.DeadLetters())
 		running, stop := context.WithCancel(ctx)
 		ended := make(chan error, 1)
