@@ -11,14 +11,14 @@ import (
 	"penstock/consumer/query"
 )
 
-// report is an error as DuckDB words it with errors_as_json.
+// duckdbReport is an error as DuckDB words it with errors_as_json.
 type duckdbReport struct {
 	Type     string `json:"exception_type"`
 	Message  string `json:"exception_message"`
 	Position string `json:"position"`
 }
 
-// parseReport reads an error of DuckDB: JSON, sometimes behind "Parser Error: ", sometimes followed by more.
+// parseDuckDBReport reads an error of DuckDB: JSON, sometimes behind "Parser Error: ", sometimes followed by more.
 func parseDuckDBReport(raw string) duckdbReport {
 	var r duckdbReport
 	if start := strings.IndexByte(raw, '{'); start >= 0 {

@@ -103,7 +103,7 @@ func columnSQL(t schemas.ColumnType) string {
 	}
 }
 
-// patterns are glob patterns that match exactly the paths: read_parquet takes every path for a pattern.
+// globPatterns are glob patterns that match exactly the paths: read_parquet takes every path for a pattern.
 func globPatterns(paths []string) []string {
 	escaper := strings.NewReplacer("[", "[[]", "*", "[*]", "?", "[?]")
 	escaped := make([]string, len(paths))

@@ -268,7 +268,7 @@ func appendTemporal(dst []byte, t *columnType, v *duckdbVector, row int) []byte 
 	return dst
 }
 
-// infinity names DuckDB's two infinite dates and timestamps.
+// infiniteName names DuckDB's two infinite dates and timestamps.
 func infiniteName(value, positive int64) string {
 	switch value {
 	case positive:
@@ -287,7 +287,7 @@ func appendTimeTZ(dst []byte, bits uint64) []byte {
 	return time.Time{}.In(time.FixedZone("", offset)).AppendFormat(dst, "-07:00")
 }
 
-// interval is duckdb_interval.
+// duckdbInterval is duckdb_interval.
 type duckdbInterval struct {
 	months, days int32
 	micros       int64

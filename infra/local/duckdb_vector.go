@@ -59,7 +59,7 @@ func (t *columnType) addChild(logical duckdb.LogicalType) error {
 	return err
 }
 
-// vector is a column of a chunk: memory of DuckDB's, in the layout that its C API documents
+// duckdbVector is a column of a chunk: memory of DuckDB's, in the layout that its C API documents
 // (https://duckdb.org/docs/stable/clients/c/vector). It is valid as long as the chunk.
 type duckdbVector struct {
 	data     unsafe.Pointer

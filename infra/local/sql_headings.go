@@ -89,7 +89,7 @@ func hasStar(v any) bool {
 	return false
 }
 
-// rename gives the unnamed columns their names: those before the first star are counted from the left, those behind the
+// nameColumns gives the unnamed columns their names: those before the first star are counted from the left, those behind the
 // last one from the right.
 func nameColumns(names []string, list []heading) {
 	star := slices.Index(list, headingStar)

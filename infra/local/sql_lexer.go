@@ -13,7 +13,7 @@ const (
 	tokenSymbol // one character of anything else
 )
 
-// token is text[start:end] of a statement.
+// sqlToken is text[start:end] of a statement.
 type sqlToken struct {
 	kind       tokenKind
 	start, end int
@@ -149,7 +149,7 @@ func afterDollarQuote(sql string, i int) (int, bool) {
 	return afterOr(sql, end+1, tag), true
 }
 
-// closing is the index of the token that closes the parenthesis at tokens[open], or -1.
+// closingToken is the index of the token that closes the parenthesis at tokens[open], or -1.
 func closingToken(tokens []sqlToken, open int) int {
 	depth := 0
 	for i := open; i < len(tokens); i++ {
@@ -166,7 +166,7 @@ func closingToken(tokens []sqlToken, open int) int {
 	return -1
 }
 
-// topLevel lists the tokens between open and shut that are the given word or symbol and stand in no inner parenthesis
+// topLevelTokens lists the tokens between open and shut that are the given word or symbol and stand in no inner parenthesis
 // or bracket.
 func topLevelTokens(tokens []sqlToken, open, shut int, lower string) []int {
 	var found []int

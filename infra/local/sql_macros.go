@@ -10,7 +10,7 @@ import (
 //go:embed sql_macros.sql
 var macrosSQL string
 
-// macro is a CREATE MACRO statement.
+// sqlMacro is a CREATE MACRO statement.
 type sqlMacro struct {
 	name, sql string
 	uses      []string // other macros that its body names

@@ -30,13 +30,13 @@ func nodeText(n syntaxNode, key string) string {
 	return s
 }
 
-// policy walks the tree. Everything that reads rows is allowed by name; scalar functions are refused by name.
+// sqlPolicy walks the tree. Everything that reads rows is allowed by name; scalar functions are refused by name.
 type sqlPolicy struct {
 	statement *sqlStatement
 	tables    map[string]bool // names of common table expressions, in lower case
 }
 
-// each calls use with every node below v, which is any part of the tree.
+// eachNode calls use with every node below v, which is any part of the tree.
 func eachNode(v any, use func(syntaxNode)) {
 	switch v := v.(type) {
 	case syntaxNode:
@@ -184,7 +184,7 @@ func (p *sqlPolicy) function(n syntaxNode) error {
 	return nil
 }
 
-// constant is the value of a string literal.
+// stringConstant is the value of a string literal.
 func stringConstant(v any) (string, bool) {
 	n, _ := v.(syntaxNode)
 	if nodeText(n, "class") != "CONSTANT" {

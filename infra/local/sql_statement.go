@@ -145,7 +145,7 @@ func (t *syntaxTree) failure(s *sqlStatement, tokens []sqlToken) error {
 	return nil
 }
 
-// statementName is how the statement calls itself: by its first word, or behind WITH by the word that writes.
+// statementKind is how the statement calls itself: by its first word, or behind WITH by the word that writes.
 func statementKind(sql string, tokens []sqlToken) string {
 	name, depth := "", 0
 	for _, t := range tokens {

@@ -12,7 +12,7 @@ import (
 // token: syntax (types in CAST, two-armed IF, TABLESAMPLE), and names of functions that take a lambda or may be used
 // with FILTER, DISTINCT and OVER.
 
-// renamed functions behave like Trino's under another name.
+// renamedFunctions behave like Trino's under another name.
 var renamedFunctions = map[string]string{
 	"transform":         "list_transform",
 	"array_max":         "list_max",
@@ -30,7 +30,7 @@ const (
 	castToJSON    = "athena_json"
 )
 
-// edit replaces source[start:end] by text.
+// sqlEdit replaces source[start:end] by text.
 type sqlEdit struct {
 	start, end int
 	text       string

@@ -55,7 +55,7 @@ var refusedFunctions = map[string]string{
 	"hmac_sha256":          "",
 }
 
-// syntax is a construct of Athena's that DuckDB's parser stumbles over.
+// syntaxHint is a construct of Athena's that DuckDB's parser stumbles over.
 type syntaxHint struct {
 	words []string // in a row, in lower case
 	name  string
