@@ -10,6 +10,14 @@ import (
 	"penstock/ingest"
 )
 
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m,
+		// fasthttp keeps one goroutine in a process that renders the Date header, and one that ends at its next look at
+		// idle workers, up to 10 s later.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
 // Not parallel, so that no other test's goroutines come and go meanwhile.
 func TestCloseLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // counts the process's goroutines
 	before := goleak.IgnoreCurrent()

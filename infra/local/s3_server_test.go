@@ -19,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 	"github.com/cockroachdb/pebble/v2/vfs"
-	"go.uber.org/goleak"
 
 	"penstock/schemas"
 )
@@ -52,7 +51,6 @@ func TestS3Server(t *testing.T) {
 }
 
 func testS3Server(t *testing.T) {
-	before := goleak.IgnoreCurrent()
 	dir := t.TempDir()
 	bodies := testBodies(t, vfs.Default, dir)
 	body := bytes.Repeat([]byte("0123456789\n\x00\xff\xfe"), schemas.MaxBody/14)
@@ -102,11 +100,6 @@ func testS3Server(t *testing.T) {
 		_ = conn.Close()
 		t.Error("the endpoint still listens")
 	}
-	goleak.VerifyNone(t, before,
-		// fasthttp keeps one goroutine in a process that renders the Date header, and one that ends at its next look at
-		// idle workers, up to 10 s later.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
 func s3Client(address, secret string) *s3.Client {
