@@ -35,6 +35,7 @@ func (l *Lake) Append(ctx context.Context, rows []consumer.Row, moves []consumer
 	if len(rows) == 0 && len(moves) == 0 {
 		return nil
 	}
+	defer l.files.hold()() // from the orphan sweep
 	t, err := l.catalog.LoadTable(ctx, tableIdent())
 	if err != nil {
 		return fmt.Errorf("append to the lake: %w", err)

@@ -9,6 +9,10 @@
 //
 // The package imports consumer and schemas (it implements consumer.Lake), iceberg-go, Arrow, and Pebble's vfs for a
 // file system that tests can cut the power of. It must never use iceberg-go's own commit retry, which adds files again
-// blindly; never take an error of a commit for its failure, but read the table back; and never delete a data file, a manifest, or a
-// manifest list, but those of an append of its own that never came to swap the pointer, or that found it moved.
+// blindly; never take an error of a commit for its failure, but read the table back; and never delete a data file, a
+// manifest, or a manifest list, but those of an operation of its own that never came to swap the pointer, or that found
+// it moved, and in the orphan sweep.
+//
+// An Upkeep compacts the table, forgets old snapshots and sweeps. Each is correct whatever happens beside it or in the
+// midst of it, since a compaction is a commit like any other and the sweep goes by what the table says.
 package iceberg

@@ -42,6 +42,9 @@ type FileIO struct {
 	// synced holds the directories whose entries are known to be durable. It starts empty in each process: a directory
 	// that exists may have been made by a process that died before it synced the entry.
 	synced map[string]struct{}
+	// holders are the operations under way, and created is every file that was made since there is one.
+	holders int
+	created map[string]struct{}
 }
 
 // NewFileIO opens root, an absolute directory, and makes it durably if it is missing.

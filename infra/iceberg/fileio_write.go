@@ -7,6 +7,7 @@ import (
 	"io"
 	iofs "io/fs"
 	"log/slog"
+	"maps"
 	"sync"
 
 	icebergio "github.com/apache/iceberg-go/io"
@@ -34,6 +35,7 @@ func (f *FileIO) Create(name string) (icebergio.FileWriter, error) {
 	if err := f.makeDir(dir); err != nil {
 		return nil, err
 	}
+	f.remember(local)
 	file, err := f.fs.Create(local, writeCategory)
 	if errors.Is(err, iofs.ErrNotExist) {
 		// Somebody removed a directory that we had made.
@@ -131,6 +133,44 @@ func (f *FileIO) makeDir(dir string) error {
 		f.synced[d] = struct{}{}
 	}
 	return nil
+}
+
+// hold begins an operation: until it is released, fresh has all files that are made. The last release forgets them.
+func (f *FileIO) hold() (release func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.holders++; f.created == nil {
+		f.created = make(map[string]struct{})
+	}
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.holders--; f.holders == 0 {
+			f.created = nil
+		}
+	}
+}
+
+func (f *FileIO) remember(local string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.holders > 0 {
+		f.created[local] = struct{}{}
+	}
+}
+
+// fresh are the files that an operation under way may have made and not yet committed.
+func (f *FileIO) fresh() map[string]struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.created)
+}
+
+// operations is how many are under way.
+func (f *FileIO) operations() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.holders
 }
 
 func (f *FileIO) forgetDirs() {

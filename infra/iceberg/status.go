@@ -2,7 +2,9 @@ package iceberg
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	iofs "io/fs"
 	"sync"
 	"time"
 
@@ -21,6 +23,8 @@ type liveFiles struct {
 	location  string // of the metadata that manifests are of
 	order     []string
 	manifests map[string]manifest
+	// left are files that were live here and are not any more, until the orphan sweep takes note of them.
+	left []string
 }
 
 // manifest is what one manifest says of its live data files.
@@ -68,8 +72,40 @@ func (l *liveFiles) read(snapshot *table.Snapshot) error {
 			manifests[name] = m
 		}
 	}
+	l.takeLeave(known, manifests)
 	l.order, l.manifests = order, manifests
 	return nil
+}
+
+// takeLeave notes which files were live before and are not now.
+func (l *liveFiles) takeLeave(before, now map[string]manifest) {
+	stayed := make(map[string]struct{}) // in a manifest that was written anew
+	for name, m := range now {
+		if _, ok := before[name]; !ok {
+			for _, path := range m.paths {
+				stayed[path] = struct{}{}
+			}
+		}
+	}
+	for name, m := range before {
+		if _, ok := now[name]; ok {
+			continue
+		}
+		for _, path := range m.paths {
+			if _, ok := stayed[path]; !ok {
+				l.left = append(l.left, path)
+			}
+		}
+	}
+}
+
+// takeLeft returns those that have left since the last call.
+func (l *liveFiles) takeLeft() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	left := l.left
+	l.left = nil
+	return left
 }
 
 func readManifest(files *FileIO, file icebergo.ManifestFile) (manifest, error) {
@@ -102,14 +138,29 @@ func readManifest(files *FileIO, file icebergo.ManifestFile) (manifest, error) {
 	return m, nil
 }
 
-// Files returns the absolute local paths of the current snapshot's data files; together they are the table. They are
-// never changed, and stay on disk at least until upkeep removes what compaction has replaced.
-func (l *Lake) Files(ctx context.Context) ([]string, error) {
+// manifests loads the current version with what its manifests say. Should the table move on so far in between that a
+// manifest is gone, it looks again.
+func (l *Lake) manifests(ctx context.Context) (*table.Table, []manifest, error) {
 	t, err := l.catalog.LoadTable(ctx, tableIdent())
-	if err != nil {
-		return nil, err
+	for {
+		if err != nil {
+			return nil, nil, err
+		}
+		manifests, readErr := l.live.of(t)
+		if !errors.Is(readErr, iofs.ErrNotExist) {
+			return t, manifests, readErr
+		}
+		before := t.MetadataLocation()
+		if t, err = l.catalog.LoadTable(ctx, tableIdent()); err == nil && t.MetadataLocation() == before {
+			return nil, nil, readErr
+		}
 	}
-	manifests, err := l.live.of(t)
+}
+
+// Files returns the absolute local paths of the current snapshot's data files; together they are the table. They are
+// never changed, and stay on disk at least UpkeepConfig.SafeAge from now.
+func (l *Lake) Files(ctx context.Context) ([]string, error) {
+	_, manifests, err := l.manifests(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -138,15 +189,11 @@ type Status struct {
 
 // Status reads it.
 func (l *Lake) Status(ctx context.Context) (Status, error) {
-	t, err := l.catalog.LoadTable(ctx, tableIdent())
+	t, manifests, err := l.manifests(ctx)
 	if err != nil {
 		return Status{}, err
 	}
 	offsets, err := tableOffsets(t.Metadata())
-	if err != nil {
-		return Status{}, err
-	}
-	manifests, err := l.live.of(t)
 	if err != nil {
 		return Status{}, err
 	}
