@@ -15,10 +15,10 @@ func TestLakeStatusCommand(t *testing.T) {
 	server := clienttest.New(t)
 	server.Handle = func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"table": "penstock.events", "snapshotId": "42", "snapshots": 2, "committed": "2026-01-02T03:04:05Z", "rows": 12345,
-			"dataFiles": 1, "dataBytes": 1000000, "completeThrough": "2026-01-02T03:04:06Z",
+			"dataFiles": 1, "dataBytes": 1000000, "smallFiles": 1, "orphansRemoved": 2, "completeThrough": "2026-01-02T03:04:06Z",
 			"shards": [{"shard": "shard-0", "position": "17/3", "asOf": "0001-01-01T00:00:00Z", "end": true}]}`)
 	}
-	contains(t, prints(t, server, "lake", "status"), "penstock.events", "12,345", "1 file, 1.0 MB", "42, committed 2026-01-02 03:04:05 UTC",
+	contains(t, prints(t, server, "lake", "status"), "penstock.events", "12,345", "1 file (1 small), 1.0 MB", "nothing compacted yet; 2 orphans removed", "42, committed 2026-01-02 03:04:05 UTC",
 		"2 snapshots kept", "complete through  2026-01-02 03:04:06 UTC", "17/3", "read to its end", "not known")
 	contains(t, prints(t, server, "lake", "status", "--json"), `{"table":"penstock.events","snapshotId":"42"`)
 }

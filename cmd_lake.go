@@ -16,7 +16,10 @@ import (
 
 // lakeCmd is `penstock lake`.
 type lakeCmd struct {
-	Status lakeStatusCmd `cmd:"" help:"Show the table that SQL reads: its size, its snapshot, and how far it has come."`
+	Status  lakeStatusCmd  `cmd:"" help:"Show the table that SQL reads: its size, its snapshot, and how far it has come."`
+	Compact lakeCompactCmd `cmd:"" help:"Rewrite its small data files into larger ones."`
+	Expire  lakeExpireCmd  `cmd:"" help:"Forget its old snapshots."`
+	Orphans lakeOrphansCmd `cmd:"" help:"Remove files that nothing refers to any more."`
 }
 
 // lakeStatusCmd is `penstock lake status`.
@@ -67,9 +70,10 @@ func showLake(out *output, s *client.LakeStatus, now time.Time) error {
 	for _, line := range [][2]string{
 		{"table", tabular.Visible(s.Table)},
 		{"rows", humanize.Comma(s.Rows)},
-		{"data", plural(s.DataFiles, "file") + ", " + bytesText(s.DataBytes)},
+		{"data", fmt.Sprintf("%s (%s small), %s", plural(s.DataFiles, "file"), humanize.Comma(s.SmallFiles), bytesText(s.DataBytes))},
 		{"snapshot", snapshot},
 		{"complete through", moment(s.CompleteThrough, now)},
+		{"upkeep", upkeepText(s, now)},
 	} {
 		fmt.Fprintf(&b, "%-17s %s\n", line[0], line[1])
 	}
@@ -89,6 +93,15 @@ func showLake(out *output, s *client.LakeStatus, now time.Time) error {
 	}
 	_, err := fmt.Fprint(out.stdout, b.String())
 	return err
+}
+
+// upkeepText tells what upkeep did since the server was started.
+func upkeepText(s *client.LakeStatus, now time.Time) string {
+	compacted := "nothing compacted yet"
+	if !s.LastCompaction.IsZero() {
+		compacted = "compacted " + moment(s.LastCompaction, now)
+	}
+	return compacted + "; " + plural(s.OrphansRemoved, "orphan") + " removed"
 }
 
 // moment writes a time and how long it is ago.

@@ -57,6 +57,9 @@ type localCmd struct {
 	FlushAge   time.Duration `default:"30s" env:"PENSTOCK_FLUSH_AGE" help:"How long an event may wait for the lake when nobody asks (1s to 1h). A query flushes at once."`
 	FlushBytes byteSize      `default:"32MiB" env:"PENSTOCK_FLUSH_BYTES" help:"Bytes after which the lake sink flushes (16MiB to 1GiB)."`
 
+	UpkeepInterval time.Duration `default:"5m" env:"PENSTOCK_UPKEEP_INTERVAL" help:"How often the lake is compacted and swept (10s to 24h)."`
+	OrphanAge      time.Duration `default:"1h" env:"PENSTOCK_ORPHAN_AGE" help:"How long a file of the lake stays that nothing refers to any more (1m to 8760h), and always longer than --query-timeout."`
+
 	QueryMemory      byteSize      `default:"1GiB" env:"PENSTOCK_QUERY_MEMORY" help:"Memory of one SQL execution (128MiB to 1TiB); beyond it it spills to disk."`
 	QueryMaxSpill    byteSize      `default:"10GiB" env:"PENSTOCK_QUERY_MAX_SPILL" help:"Disk that one SQL execution may spill to (1MiB to 1TiB)."`
 	QueryConcurrency int           `default:"2" env:"PENSTOCK_QUERY_CONCURRENCY" help:"SQL executions at once (1 to 64); more are queued."`
@@ -82,6 +85,8 @@ func (c *localCmd) validate() error {
 		within("--memory", c.Memory, 32<<20, 64<<30),
 		within("--flush-age", c.FlushAge, time.Second, time.Hour),
 		within("--flush-bytes", c.FlushBytes, 16<<20, 1<<30),
+		within("--upkeep-interval", c.UpkeepInterval, 10*time.Second, 24*time.Hour),
+		within("--orphan-age", c.OrphanAge, time.Minute, 8760*time.Hour),
 		within("--query-memory", c.QueryMemory, 128<<20, 1<<40),
 		within("--query-max-spill", c.QueryMaxSpill, 1<<20, 1<<40),
 		within("--query-concurrency", c.QueryConcurrency, 1, 64),

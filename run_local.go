@@ -25,6 +25,10 @@ func (l *localProcess) start(ctx context.Context) error {
 		l.store.Tend(background, tendInterval, l.watermarks.SafeToTrim, l.logger)
 		return nil
 	})
+	l.goes("lake upkeep", func() error {
+		l.upkeep.Run(background, l.cfg.UpkeepInterval)
+		return nil
+	})
 	l.goes("state", func() error {
 		select {
 		case <-l.store.Failed():

@@ -21,6 +21,7 @@ func (l *localProcess) buildServer() error {
 		Ingest: l.ingest.Stats,
 		Fleets: func() []consumer.FleetStats { return []consumer.FleetStats{l.index.Stats(), l.lake.Stats()} },
 		Lake:   l.lakeSink.Stats,
+		Table:  l.tableStats,
 		Store:  func() telemetry.StoreStats { return storeStats(l.store.Stream()) },
 	})
 	cfg := httpapi.Defaults()
@@ -36,7 +37,8 @@ func (l *localProcess) buildServer() error {
 	l.server, err = httpapi.New(cfg, httpapi.Deps{
 		Ingest: l.ingest, Budget: l.budget, Index: l.store.Index(), Bodies: l.bodies,
 		Ledger: l.store.Ledger(), Watermarks: l.watermarks,
-		Queries: l.queries, Lake: lakeStatus{l.table, l.lakeSink, l.store.Stream(), l.ingest},
+		Queries: l.queries, Lake: lakeStatus{l.table, l.upkeep, l.lakeSink, l.store.Stream(), l.ingest},
+		Upkeep:      lakeUpkeep{l.upkeep},
 		DeadLetters: l.store.DeadLetters(), Requeuer: consumer.NewRequeuer(l.indexSink, l.lakeSink),
 		Dependencies: []httpapi.Dependency{
 			{Name: "state", Ready: l.store.Prove},
@@ -54,10 +56,11 @@ func (l *localProcess) buildServer() error {
 
 // lakeStatus puts together what the table and the lake sink know.
 type lakeStatus struct {
-	table *iceberg.Lake
-	sink  *consumer.LakeSink
-	tips  consumer.Tips
-	in    *ingest.Ingest
+	table  *iceberg.Lake
+	upkeep *iceberg.Upkeep
+	sink   *consumer.LakeSink
+	tips   consumer.Tips
+	in     *ingest.Ingest
 }
 
 func (s lakeStatus) Status(ctx context.Context) (httpapi.LakeStatus, error) {
@@ -70,7 +73,9 @@ func (s lakeStatus) Status(ctx context.Context) (httpapi.LakeStatus, error) {
 	if err != nil {
 		return httpapi.LakeStatus{}, err
 	}
+	upkeep := s.upkeep.Stats()
 	status := httpapi.LakeStatus{
+		SmallFiles: table.SmallFiles, LastCompaction: upkeep.LastCompaction, OrphansRemoved: upkeep.OrphansRemoved,
 		Table: schemas.LakeNamespace + "." + schemas.LakeTable, SnapshotID: table.SnapshotID, Snapshots: table.Snapshots,
 		Committed: table.LastCommit, Rows: table.Rows, DataFiles: table.Files, DataBytes: table.Bytes,
 		CompleteThrough: s.sink.CompleteThrough(tips, asked),

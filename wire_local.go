@@ -52,6 +52,7 @@ type localCore struct {
 	store      *local.Store
 	bodies     *local.Bodies
 	table      *iceberg.Lake
+	upkeep     *iceberg.Upkeep
 	indexSink  *consumer.IndexSink
 	lakeSink   *consumer.LakeSink
 	index      *consumer.Fleet
@@ -102,6 +103,9 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 		return nil, err
 	}
 	// A sink gives way to acks unless somebody waits for the sink itself.
+	if k.upkeep, err = k.newUpkeep(c, logger); err != nil {
+		return nil, err
+	}
 	fleet := consumer.FleetConfig{Owner: localOwner, LeaseLife: leaseLife, PageBytes: pageBytes, Log: logger}
 	fleet.Busy = func() bool { return k.ingest.Busy() && !k.store.Index().Awaited() }
 	k.index = consumer.NewFleet(fleet, source, k.store.Leases(), k.indexSink, letters)

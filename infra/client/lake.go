@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -18,6 +19,11 @@ type LakeStatus struct {
 	Rows      int64
 	DataFiles int64
 	DataBytes int64
+	// SmallFiles of the data files are worth merging.
+	SmallFiles int64
+	// LastCompaction and OrphansRemoved are since the start of the server.
+	LastCompaction time.Time
+	OrphansRemoved int64
 	// CompleteThrough: every event received before it is in the table.
 	CompleteThrough time.Time
 	Shards          []struct {
@@ -41,4 +47,45 @@ func (c *Client) Lake(ctx context.Context) (status LakeStatus, raw []byte, err e
 		return status, raw, fmt.Errorf("the answer about the lake is not the expected JSON: is this the URL of Penstock? (%w)", err)
 	}
 	return status, raw, nil
+}
+
+// UpkeepTask is the state of a task of lake upkeep. Numbers that its kind does not have are 0.
+type UpkeepTask struct {
+	Task               string    `json:"task"`
+	State              string    `json:"state"`
+	Started            time.Time `json:"started,omitzero"`
+	Ended              time.Time `json:"ended,omitzero"`
+	Error              string    `json:"error,omitempty"`
+	FilesBefore        int64     `json:"filesBefore"`
+	FilesAfter         int64     `json:"filesAfter"`
+	BytesBefore        int64     `json:"bytesBefore"`
+	BytesAfter         int64     `json:"bytesAfter"`
+	SnapshotsForgotten int64     `json:"snapshotsForgotten"`
+	FilesRemoved       int64     `json:"filesRemoved"`
+	BytesRemoved       int64     `json:"bytesRemoved"`
+	FilesKept          int64     `json:"filesKept"`
+	BytesKept          int64     `json:"bytesKept"`
+}
+
+// Queued reports whether it waits for its turn.
+func (t *UpkeepTask) Queued() bool { return t.State == stateQueued }
+
+// Done reports whether the state will not change any more.
+func (t *UpkeepTask) Done() bool { return !t.Queued() && t.State != stateRunning }
+
+// Succeeded reports whether it came to its end.
+func (t *UpkeepTask) Succeeded() bool { return t.State == stateSucceeded }
+
+// StartUpkeep begins a task of lake upkeep, or joins the one of its kind that has not ended.
+func (c *Client) StartUpkeep(ctx context.Context, task string) (t UpkeepTask, err error) {
+	err = c.read(ctx, request{method: http.MethodPost, path: []string{"v1", "lake", url.PathEscape(task)}}, &t, http.StatusAccepted)
+	return t, err
+}
+
+// WaitUpkeep asks for the state of a task; the server answers once it has ended, or after about a second.
+func (c *Client) WaitUpkeep(ctx context.Context, task string) (t UpkeepTask, err error) {
+	err = c.read(ctx, request{
+		method: http.MethodGet, path: []string{"v1", "lake", url.PathEscape(task)}, query: url.Values{"wait": {"1"}},
+	}, &t, http.StatusOK)
+	return t, err
 }

@@ -14,6 +14,9 @@ import (
 	"penstock/consumer"
 )
 
+// smallFile is the size below which a data file is one that compaction may merge.
+const smallFile = DefaultTargetBytes / 2
+
 // liveFiles remembers what the manifests of the current snapshot hold. A manifest never changes, and a commit adds one
 // or merges a few, so each version reads only what is new in it.
 type liveFiles struct {
@@ -31,6 +34,7 @@ type liveFiles struct {
 type manifest struct {
 	paths          []string // local
 	rows, bytes    int64
+	small          int64 // files
 	oldest, newest int64 // days from 1970-01-01; meaningless without paths
 }
 
@@ -134,6 +138,9 @@ func readManifest(files *FileIO, file icebergo.ManifestFile) (manifest, error) {
 		m.paths = append(m.paths, local)
 		m.rows += df.Count()
 		m.bytes += df.FileSizeBytes()
+		if df.FileSizeBytes() < smallFile {
+			m.small++
+		}
 	}
 	return m, nil
 }
@@ -179,6 +186,8 @@ type Status struct {
 	Snapshots int
 	// Files, Rows and Bytes are of the live data files.
 	Files, Rows, Bytes int64
+	// SmallFiles of them are below half of DefaultTargetBytes.
+	SmallFiles int64
 	// OldestDay and NewestDay are midnights UTC of the days of receipt that the table spans; zero without rows.
 	OldestDay, NewestDay time.Time
 	MetadataLocation     string
@@ -216,6 +225,7 @@ func (l *Lake) Status(ctx context.Context) (Status, error) {
 		}
 		oldest, newest = min(oldest, m.oldest), max(newest, m.newest)
 		s.Files += int64(len(m.paths))
+		s.SmallFiles += m.small
 		s.Rows += m.rows
 		s.Bytes += m.bytes
 	}

@@ -44,8 +44,11 @@ type Upkeep struct {
 	needed map[string]struct{}
 	left   map[string]time.Time
 
+	queue chan *pending // to Run
+
 	mu    sync.Mutex
 	stats UpkeepStats
+	tasks map[Kind]*pending // the newest of each kind
 }
 
 // UpkeepStats are since the start of the process.
@@ -70,22 +73,29 @@ func NewUpkeep(lake *Lake, cfg UpkeepConfig) (*Upkeep, error) {
 		return nil, errors.New("lake upkeep: Room, Busy, Now and Logger are required")
 	}
 	return &Upkeep{lake: lake, cfg: cfg, turn: make(chan struct{}, 1),
-		footers: make(map[string]footer), left: make(map[string]time.Time)}, nil
+		footers: make(map[string]footer), left: make(map[string]time.Time),
+		queue: make(chan *pending, 3), tasks: make(map[Kind]*pending)}, nil
 }
 
-// Run does all of it now and then every interval, until ctx ends. An error is logged and the work tried again at the next
-// interval: nothing depends on it but speed and disk space.
+// firstShare of the interval passes before the first run, so that a process which is restarted often gets to it too.
+const firstShare = 10
+
+// Run does what Start asks for, and all of it every interval, until ctx ends. An error is logged and the work tried again at
+// the next interval: nothing depends on it but speed and disk space.
 func (u *Upkeep) Run(ctx context.Context, interval time.Duration) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
+	next := time.NewTimer(interval / firstShare)
+	defer next.Stop()
 	for {
-		if err := u.Once(ctx); err != nil && ctx.Err() == nil {
-			u.cfg.Logger.Warn("lake upkeep failed; it is tried again", "error", err, "in", interval)
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case p := <-u.queue:
+			u.do(ctx, p)
+		case <-next.C:
+			if err := u.Once(ctx); err != nil && ctx.Err() == nil {
+				u.cfg.Logger.Warn("lake upkeep failed; it is tried again", "error", err, "in", interval)
+			}
+			next.Reset(interval)
 		}
 	}
 }

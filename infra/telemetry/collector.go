@@ -1,6 +1,8 @@
 package telemetry
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"penstock/consumer"
@@ -23,6 +25,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		m.fleet(fleet)
 	}
 	m.lake(c.sources.Lake())
+	m.table(c.sources.Table())
 	for _, s := range c.sources.Store().Shards {
 		m.gauge("penstock_stream_records", "Records that the stream keeps.", float64(s.Records), "shard", s.Shard)
 		m.gauge("penstock_stream_bytes", "Bytes that the stream keeps, before compression.", float64(s.Bytes), "shard", s.Shard)
@@ -104,4 +107,28 @@ func (m emitter) lake(s consumer.LakeStats) {
 	m.counter(flushes, help, s.Conflicts, "outcome", "conflict")
 	m.counter(flushes, help, s.Failures, "outcome", "failed")
 	m.gauge("penstock_lake_last_flush_seconds", "How long the last commit took.", s.LastFlush.Seconds())
+}
+
+func (m emitter) table(s TableStats) {
+	if s.Known {
+		m.gauge("penstock_lake_files", "Data files of the table.", float64(s.Files))
+		m.gauge("penstock_lake_small_files", "Data files below half of the target size.", float64(s.SmallFiles))
+		m.gauge("penstock_lake_bytes", "Bytes of the table's data files.", float64(s.Bytes))
+		m.gauge("penstock_lake_rows", "Rows of the table.", float64(s.Rows))
+		m.gauge("penstock_lake_snapshots", "Snapshots that the table remembers.", float64(s.Snapshots))
+	}
+	m.counter("penstock_lake_compacted_files_total", "Data files that compaction has replaced.", s.FilesCompacted)
+	m.counter("penstock_lake_expired_snapshots_total", "Snapshots forgotten by age.", s.SnapshotsForgotten)
+	m.counter("penstock_lake_orphans_removed_total", "Files removed that nothing referred to.", s.OrphansRemoved)
+	m.counter("penstock_lake_orphans_removed_bytes_total", "Bytes of those files.", s.OrphanBytesRemoved)
+	m.counter("penstock_lake_upkeep_failures_total", "Runs of lake upkeep that ended with an error.", s.UpkeepFailures)
+	m.time("penstock_lake_last_compaction_timestamp_seconds", "When data files were last replaced.", s.LastCompaction)
+	m.time("penstock_lake_last_sweep_timestamp_seconds", "When the last orphan sweep ended.", s.LastSweep)
+}
+
+// time is absent while there is none.
+func (m emitter) time(name, help string, t time.Time) {
+	if !t.IsZero() {
+		m.gauge(name, help, float64(t.UnixMilli())/1000)
+	}
 }

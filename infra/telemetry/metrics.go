@@ -18,7 +18,19 @@ type Sources struct {
 	Ingest func() ingest.Stats
 	Fleets func() []consumer.FleetStats
 	Lake   func() consumer.LakeStats
+	Table  func() TableStats
 	Store  func() StoreStats
+}
+
+// TableStats describe the lake's table and its upkeep since the start.
+type TableStats struct {
+	// Known is false when the table could not be read just now; Files, SmallFiles, Bytes, Rows and Snapshots are not
+	// known then.
+	Known                                                                  bool
+	Files, SmallFiles, Bytes, Rows, Snapshots                              int64
+	FilesCompacted, SnapshotsForgotten, OrphansRemoved, OrphanBytesRemoved uint64
+	UpkeepFailures                                                         uint64
+	LastCompaction, LastSweep                                              time.Time
 }
 
 // StoreStats describe the stream on this machine. Bytes are before compression.

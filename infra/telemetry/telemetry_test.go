@@ -69,7 +69,10 @@ func TestScrape(t *testing.T) {
 				{Shard: "d", Owner: "other"},
 			}}}
 		},
-		Lake:  func() consumer.LakeStats { return consumer.LakeStats{Flushes: 5, Rows: 50, Conflicts: 1} },
+		Lake: func() consumer.LakeStats { return consumer.LakeStats{Flushes: 5, Rows: 50, Conflicts: 1} },
+		Table: func() TableStats {
+			return TableStats{Known: true, Files: 3, SmallFiles: 2, OrphansRemoved: 9, LastSweep: time.UnixMilli(1500)}
+		},
 		Store: func() StoreStats { return StoreStats{Shards: []StoreShard{{Shard: "a", Records: 8, Bytes: 800}}} },
 	})
 	m.Connections(func() (int, uint64) { return 7, 8 })
@@ -97,6 +100,10 @@ func TestScrape(t *testing.T) {
 		`penstock_sink_failing{shard="a",sink="index"} 1`,
 		`penstock_unowned_shards{sink="index"} 1`,
 		`penstock_lake_flushes_total{outcome="conflict"} 1`,
+		"penstock_lake_files 3",
+		"penstock_lake_small_files 2",
+		"penstock_lake_orphans_removed_total 9",
+		"penstock_lake_last_sweep_timestamp_seconds 1.5",
 		`penstock_stream_bytes{shard="a"} 800`,
 		"penstock_http_connections 7",
 		"penstock_http_refused_connections_total 8",
@@ -107,7 +114,7 @@ func TestScrape(t *testing.T) {
 			t.Errorf("the scrape lacks %s", want)
 		}
 	}
-	for _, never := range []string{`shard="d"`, `penstock_sink_lag_seconds{shard="b"`} {
+	for _, never := range []string{`shard="d"`, "penstock_lake_last_compaction_timestamp_seconds ", `penstock_sink_lag_seconds{shard="b"`} {
 		if strings.Contains(text, never) {
 			t.Errorf("the scrape has %s, which this process does not know", never)
 		}

@@ -272,6 +272,48 @@ func (lake) Status(context.Context) (LakeStatus, error) {
 	}, nil
 }
 
+// upkeep runs a task for as long as nobody waits for it, and fails every sweep.
+type upkeep struct {
+	mu    sync.Mutex
+	tasks map[string]UpkeepTask
+}
+
+func (u *upkeep) Start(_ context.Context, task string) (UpkeepTask, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !slices.Contains([]string{"compact", "expire", "orphans"}, task) {
+		return UpkeepTask{}, fmt.Errorf("task: %w", consumer.ErrNotFound)
+	}
+	if u.tasks == nil {
+		u.tasks = make(map[string]UpkeepTask)
+	}
+	u.tasks[task] = UpkeepTask{Task: task}
+	return u.tasks[task], nil
+}
+
+func (u *upkeep) Wait(ctx context.Context, task string) (UpkeepTask, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	t, ok := u.tasks[task]
+	if !ok {
+		return t, fmt.Errorf("task: %w", consumer.ErrNotFound)
+	}
+	if at, _ := ctx.Deadline(); time.Until(at) < 500*time.Millisecond {
+		t.Started = time.Now()
+		return t, nil
+	}
+	t.Started, t.Ended, t.Failed = time.Now(), time.Now(), task == "orphans"
+	switch task {
+	case "compact":
+		t.Compacted = &UpkeepCompacted{FilesBefore: 9, FilesAfter: 1, BytesBefore: 90, BytesAfter: 50}
+	case "expire":
+		t.Expired = &UpkeepExpired{SnapshotsForgotten: 3}
+	case "orphans":
+		t.Swept = &UpkeepSwept{FilesRemoved: 4, BytesRemoved: 40, FilesKept: 1, BytesKept: 5}
+	}
+	return t, nil
+}
+
 // letters are the dead letters of the sink "lake": three of them, in shard "a".
 type letters struct{}
 

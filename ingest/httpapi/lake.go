@@ -14,6 +14,9 @@ type lakeState struct {
 	Rows            int64       `json:"rows"`
 	DataFiles       int64       `json:"dataFiles"`
 	DataBytes       int64       `json:"dataBytes"`
+	SmallFiles      int64       `json:"smallFiles"`
+	LastCompaction  string      `json:"lastCompaction,omitempty"`
+	OrphansRemoved  uint64      `json:"orphansRemoved"`
 	CompleteThrough string      `json:"completeThrough,omitempty"`
 	Shards          []lakeShard `json:"shards"`
 }
@@ -35,6 +38,7 @@ func (s *Server) getLake(x *exchange) error {
 	state := lakeState{
 		Table: status.Table, SnapshotID: strconv.FormatInt(status.SnapshotID, 10), Snapshots: status.Snapshots,
 		Committed: optionalTime(status.Committed), Rows: status.Rows, DataFiles: status.DataFiles, DataBytes: status.DataBytes,
+		SmallFiles: status.SmallFiles, LastCompaction: optionalTime(status.LastCompaction), OrphansRemoved: status.OrphansRemoved,
 		CompleteThrough: optionalTime(status.CompleteThrough), Shards: make([]lakeShard, len(status.Shards)),
 	}
 	for i, shard := range status.Shards {

@@ -117,6 +117,7 @@ func TestEveryStatus(t *testing.T) {
 	driveEvents(t, f)
 	driveQueries(t, f)
 	f.do("GET", "/v1/lake", nil).must(t, 200)
+	driveUpkeep(t, f)
 	driveDeadLetters(t, f)
 	for _, path := range []string{"/", "/healthz", "/metrics", "/openapi.yaml"} {
 		f.do("GET", path, nil).must(t, 200)
@@ -134,7 +135,7 @@ func TestEveryStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	example := strings.NewReplacer("{id}", "x", "{sink}", "lake", "{shard}", "a", "{sequence}", "7", "{sub}", "0")
+	example := strings.NewReplacer("{id}", "x", "{sink}", "lake", "{shard}", "a", "{sequence}", "7", "{sub}", "0", "{task}", "compact")
 	var missing []string
 	for path, item := range doc.Paths.Map() {
 		for method, operation := range item.Operations() {
@@ -272,6 +273,29 @@ func driveQueries(t *testing.T, f *front) {
 	f.queries.busy = true
 	f.queries.mu.Unlock()
 	f.do("POST", "/v1/queries", `{"sql":"SELECT 1"}`).problem(t, 503, "queries-busy")
+}
+
+func driveUpkeep(t *testing.T, f *front) {
+	t.Helper()
+	f.do("GET", "/v1/lake/compact", nil).problem(t, 404, "not-found")
+	f.do("POST", "/v1/lake/polish", nil).problem(t, 404, "not-found")
+	for task, want := range map[string]string{"compact": "SUCCEEDED", "expire": "SUCCEEDED", "orphans": "FAILED"} {
+		var state upkeepState
+		a := f.do("POST", "/v1/lake/"+task, nil).must(t, 202)
+		a.decode(t, &state)
+		if a.header.Get("Location") != "/v1/lake/"+task || state.State != "QUEUED" || state.Task != task {
+			t.Errorf("%v %s", a.header, a.body)
+		}
+		f.do("GET", state.Href, nil).must(t, 200).decode(t, &state)
+		if state.State != "RUNNING" {
+			t.Errorf("%+v", state)
+		}
+		f.do("GET", state.Href+"?wait=1", nil).must(t, 200).decode(t, &state)
+		if state.State != want || (state.Error != "") != (want == "FAILED") || state.Ended == "" {
+			t.Errorf("%+v", state)
+		}
+	}
+	f.do("GET", "/v1/lake/compact?wait=x", nil).problem(t, 400, "invalid-parameter")
 }
 
 func driveDeadLetters(t *testing.T, f *front) {

@@ -82,6 +82,11 @@ type LakeStatus struct {
 	Rows       int64
 	DataFiles  int64
 	DataBytes  int64
+	// SmallFiles of the data files are worth merging with their like.
+	SmallFiles int64
+	// LastCompaction and OrphansRemoved are since the start of the server.
+	LastCompaction time.Time
+	OrphansRemoved uint64
 	// CompleteThrough: every event received before it is in the table.
 	CompleteThrough time.Time
 	Shards          []LakeShard
@@ -91,6 +96,48 @@ type LakeStatus struct {
 type LakeShard struct {
 	Shard string
 	consumer.Checkpoint
+}
+
+// Upkeep looks after the lake.
+type Upkeep interface {
+	// Start begins a task (compact, expire or orphans) as soon as no other runs, and returns its state; one of the kind that
+	// has not ended is joined. consumer.ErrNotFound: there is no such task.
+	Start(ctx context.Context, task string) (UpkeepTask, error)
+	// Wait returns the newest task of a kind once it has ended, or as it stands when ctx ends. consumer.ErrNotFound: there
+	// is no such task, or it was never started.
+	Wait(ctx context.Context, task string) (UpkeepTask, error)
+}
+
+// UpkeepTask is the state of a task. Started is zero while it waits for its turn, and Ended until it has.
+type UpkeepTask struct {
+	Task           string
+	Started, Ended time.Time
+	Failed         bool
+	// What it has done so far; the one of its kind is set.
+	Compacted *UpkeepCompacted
+	Expired   *UpkeepExpired
+	Swept     *UpkeepSwept
+}
+
+// UpkeepCompacted: data files that were replaced, and those in their place.
+type UpkeepCompacted struct {
+	FilesBefore int64 `json:"filesBefore"`
+	FilesAfter  int64 `json:"filesAfter"`
+	BytesBefore int64 `json:"bytesBefore"`
+	BytesAfter  int64 `json:"bytesAfter"`
+}
+
+// UpkeepExpired counts the snapshots that were forgotten.
+type UpkeepExpired struct {
+	SnapshotsForgotten int64 `json:"snapshotsForgotten"`
+}
+
+// UpkeepSwept: files that nothing refers to. Those that are too young, or may still be read, are kept.
+type UpkeepSwept struct {
+	FilesRemoved int64 `json:"filesRemoved"`
+	BytesRemoved int64 `json:"bytesRemoved"`
+	FilesKept    int64 `json:"filesKept"`
+	BytesKept    int64 `json:"bytesKept"`
 }
 
 // DeadLetters are the records that a sink could not take.
@@ -134,6 +181,7 @@ type Deps struct {
 	Watermarks  Watermarks
 	Queries     Queries
 	Lake        Lake
+	Upkeep      Upkeep
 	DeadLetters DeadLetters
 	Requeuer    Requeuer
 	// Dependencies are proven by /readyz.
@@ -149,7 +197,7 @@ type Deps struct {
 func (d *Deps) validate() error {
 	for name, missing := range map[string]bool{
 		"Ingest": d.Ingest == nil, "Budget": d.Budget == nil, "Index": d.Index == nil, "Bodies": d.Bodies == nil,
-		"Ledger": d.Ledger == nil, "Watermarks": d.Watermarks == nil, "Queries": d.Queries == nil, "Lake": d.Lake == nil,
+		"Ledger": d.Ledger == nil, "Watermarks": d.Watermarks == nil, "Queries": d.Queries == nil, "Lake": d.Lake == nil, "Upkeep": d.Upkeep == nil,
 		"DeadLetters": d.DeadLetters == nil, "Requeuer": d.Requeuer == nil, "Metrics": d.Metrics == nil,
 		"Observe": d.Observe == nil, "Logger": d.Logger == nil,
 	} {

@@ -153,6 +153,8 @@ func (s *Server) routes() {
 	s.handle(http.MethodDelete, "/v1/queries/:id", s.cancelQuery)
 	s.handle(http.MethodGet, "/v1/queries/:id/result", s.getResult)
 	s.handle(http.MethodGet, "/v1/lake", s.getLake)
+	s.handle(http.MethodGet, "/v1/lake/:task", s.getUpkeep)
+	s.handle(http.MethodPost, "/v1/lake/:task", s.startUpkeep)
 	s.handle(http.MethodGet, "/v1/dead-letters", s.listDeadLetters)
 	s.handle(http.MethodGet, "/v1/dead-letters/:sink/:shard/:sequence/:sub", s.getDeadLetter)
 	s.handle(http.MethodPost, "/v1/dead-letters/:sink/:shard/:sequence/:sub/requeue", s.requeueDeadLetter)

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"penstock/consumer"
+	"penstock/infra/iceberg"
+	"penstock/infra/telemetry"
+	"penstock/ingest/httpapi"
+)
+
+const (
+	// snapshotAge is when a snapshot of the lake is forgotten. Queries don't need it: their files are spared by themselves.
+	snapshotAge = time.Hour
+	// queryMargin is how much longer than a query may run its files stay.
+	queryMargin = 10 * time.Minute
+	// statusTimeout bounds a look at the lake's table for a scrape.
+	statusTimeout = 5 * time.Second
+)
+
+// newUpkeep makes the upkeep of the lake's table. It gives way to clients, and leaves the disk's reserve to those who
+// must write.
+func (k *localCore) newUpkeep(c *localCmd, logger *slog.Logger) (*iceberg.Upkeep, error) {
+	return iceberg.NewUpkeep(k.table, iceberg.UpkeepConfig{
+		TargetBytes: iceberg.DefaultTargetBytes, SafeAge: max(c.OrphanAge, c.QueryTimeout+queryMargin), SnapshotAge: snapshotAge,
+		Room: k.store.Guard().Admit, Busy: k.ingest.Busy, Now: time.Now, Logger: logger,
+	})
+}
+
+// lakeUpkeep is the upkeep as the HTTP API knows it.
+type lakeUpkeep struct{ upkeep *iceberg.Upkeep }
+
+var _ httpapi.Upkeep = lakeUpkeep{}
+
+// Start implements httpapi.Upkeep.
+func (l lakeUpkeep) Start(_ context.Context, task string) (httpapi.UpkeepTask, error) {
+	return shownTask(l.upkeep.Start(iceberg.Kind(task)))
+}
+
+// Wait implements httpapi.Upkeep.
+func (l lakeUpkeep) Wait(ctx context.Context, task string) (httpapi.UpkeepTask, error) {
+	return shownTask(l.upkeep.Wait(ctx, iceberg.Kind(task)))
+}
+
+func shownTask(t iceberg.Task, err error) (httpapi.UpkeepTask, error) {
+	if errors.Is(err, iceberg.ErrUnknownTask) {
+		return httpapi.UpkeepTask{}, fmt.Errorf("%w: %w", consumer.ErrNotFound, err)
+	}
+	if err != nil {
+		return httpapi.UpkeepTask{}, err
+	}
+	shown := httpapi.UpkeepTask{Task: string(t.Kind), Started: t.Started, Ended: t.Ended, Failed: t.Err != nil}
+	switch t.Kind {
+	case iceberg.KindCompact:
+		shown.Compacted = &httpapi.UpkeepCompacted{
+			FilesBefore: t.Compaction.FilesBefore, FilesAfter: t.Compaction.FilesAfter,
+			BytesBefore: t.Compaction.BytesBefore, BytesAfter: t.Compaction.BytesAfter,
+		}
+	case iceberg.KindExpire:
+		shown.Expired = &httpapi.UpkeepExpired{SnapshotsForgotten: int64(t.Forgotten)}
+	case iceberg.KindOrphans:
+		shown.Swept = &httpapi.UpkeepSwept{
+			FilesRemoved: t.Sweep.Files, BytesRemoved: t.Sweep.Bytes, FilesKept: t.Sweep.Young, BytesKept: t.Sweep.YoungBytes,
+		}
+	}
+	return shown, nil
+}
+
+// tableStats are what a scrape shows of the lake's table.
+func (k *localCore) tableStats() telemetry.TableStats {
+	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
+	defer cancel()
+	u := k.upkeep.Stats()
+	stats := telemetry.TableStats{
+		FilesCompacted: u.FilesCompacted, SnapshotsForgotten: u.SnapshotsExpired, OrphansRemoved: u.OrphansRemoved,
+		OrphanBytesRemoved: u.OrphanBytesRemoved, UpkeepFailures: u.Failures, LastCompaction: u.LastCompaction, LastSweep: u.LastSweep,
+	}
+	table, err := k.table.Status(ctx)
+	if err != nil {
+		return stats // /readyz tells of it
+	}
+	stats.Known, stats.Files, stats.SmallFiles, stats.Bytes = true, table.Files, table.SmallFiles, table.Bytes
+	stats.Rows, stats.Snapshots = table.Rows, int64(table.Snapshots)
+	return stats
+}
