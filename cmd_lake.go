@@ -20,6 +20,7 @@ type lakeCmd struct {
 	Compact lakeCompactCmd `cmd:"" help:"Rewrite its small data files into larger ones."`
 	Expire  lakeExpireCmd  `cmd:"" help:"Forget its old snapshots."`
 	Orphans lakeOrphansCmd `cmd:"" help:"Remove files that nothing refers to any more."`
+	Erase   lakeEraseCmd   `cmd:"" help:"Erase events for good, from the index and the bodies too."`
 }
 
 // lakeStatusCmd is `penstock lake status`.

@@ -48,6 +48,7 @@ func (c *console) command(ctx context.Context, t *testing.T, server *clienttest.
 	if server != nil {
 		at := remote{URL: server.URL, Key: server.Key}
 		commands.Send.remote, commands.Get.remote, commands.Query.remote = at, at, at
+		commands.Lake.Erase.remote = at
 		commands.Lake.Compact.remote, commands.Lake.Expire.remote, commands.Lake.Orphans.remote = at, at, at
 		commands.Lake.Status.remote, commands.Dlq.List.remote, commands.Dlq.Show.remote, commands.Dlq.Requeue.remote = at, at, at, at
 	}

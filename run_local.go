@@ -29,6 +29,10 @@ func (l *localProcess) start(ctx context.Context) error {
 		l.upkeep.Run(background, l.cfg.UpkeepInterval)
 		return nil
 	})
+	l.goes("erasures", func() error {
+		l.finishErasures(background)
+		return nil
+	})
 	l.goes("state", func() error {
 		select {
 		case <-l.store.Failed():

@@ -35,10 +35,10 @@ func (l *localProcess) buildServer() error {
 	}
 	var err error
 	l.server, err = httpapi.New(cfg, httpapi.Deps{
-		Ingest: l.ingest, Budget: l.budget, Index: l.store.Index(), Bodies: l.bodies,
+		Ingest: l.ingest, Budget: l.budget, Index: l.events, Bodies: l.bodies,
 		Ledger: l.store.Ledger(), Watermarks: l.watermarks,
 		Queries: l.queries, Lake: lakeStatus{l.table, l.upkeep, l.lakeSink, l.store.Stream(), l.ingest},
-		Upkeep:      lakeUpkeep{l.upkeep},
+		Upkeep: lakeUpkeep{l.upkeep}, Eraser: &localEraser{l.eraser, l.cfg},
 		DeadLetters: l.store.DeadLetters(), Requeuer: consumer.NewRequeuer(l.indexSink, l.lakeSink),
 		Dependencies: []httpapi.Dependency{
 			{Name: "state", Ready: l.store.Prove},

@@ -53,6 +53,8 @@ type localCore struct {
 	bodies     *local.Bodies
 	table      *iceberg.Lake
 	upkeep     *iceberg.Upkeep
+	events     consumer.Index // without what was erased
+	eraser     *consumer.Eraser
 	indexSink  *consumer.IndexSink
 	lakeSink   *consumer.LakeSink
 	index      *consumer.Fleet
@@ -91,11 +93,13 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 	}
 	stream, letters := k.store.Stream(), k.store.DeadLetters()
 	source := stream.Source()
-	k.indexSink = consumer.NewIndexSink(k.store.Index(), letters, logger)
+	erasures := consumer.NewErasures(k.store.Tombstones())
+	k.events = erasures.Index(k.store.Index())
+	k.indexSink = consumer.NewIndexSink(k.events, letters, logger)
 	k.lakeSink = consumer.NewLakeSink(consumer.LakeConfig{
 		FlushBytes: int64(c.FlushBytes), MaxBytes: 2 * int64(c.FlushBytes), FlushAge: c.FlushAge,
 		QueryInterval: flushGap, FinalFlush: drainTime / 2, Fetches: 4, Settle: settle, Log: logger,
-	}, k.table, k.bodies, letters)
+	}, erasures.Lake(k.table), k.bodies, letters)
 	k.watermarks = consumer.NewWatermarks(source, k.indexSink, k.table)
 	k.ingest, err = ingest.New(ctx, ingest.Config{Slots: 1, Large: largeRequests, Now: time.Now},
 		stream, k.bodies, k.store.Claims(), k.store.Ledger(), k.budget)
@@ -106,6 +110,8 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 	if k.upkeep, err = k.newUpkeep(c, logger); err != nil {
 		return nil, err
 	}
+	k.eraser = consumer.NewEraser(erasures, consumer.ErasedFrom{Index: k.store.Index(), Bodies: k.bodies, Lake: k.upkeep},
+		stream, k.lakeSink, time.Now)
 	fleet := consumer.FleetConfig{Owner: localOwner, LeaseLife: leaseLife, PageBytes: pageBytes, Log: logger}
 	fleet.Busy = func() bool { return k.ingest.Busy() && !k.store.Index().Awaited() }
 	k.index = consumer.NewFleet(fleet, source, k.store.Leases(), k.indexSink, letters)

@@ -22,11 +22,14 @@ const (
 	statusTimeout = 5 * time.Second
 )
 
+// safeAge is how long files of the lake stay that nothing refers to.
+func (c *localCmd) safeAge() time.Duration { return max(c.OrphanAge, c.QueryTimeout+queryMargin) }
+
 // newUpkeep makes the upkeep of the lake's table. It gives way to clients, and leaves the disk's reserve to those who
 // must write.
 func (k *localCore) newUpkeep(c *localCmd, logger *slog.Logger) (*iceberg.Upkeep, error) {
 	return iceberg.NewUpkeep(k.table, iceberg.UpkeepConfig{
-		TargetBytes: iceberg.DefaultTargetBytes, SafeAge: max(c.OrphanAge, c.QueryTimeout+queryMargin), SnapshotAge: snapshotAge,
+		TargetBytes: iceberg.DefaultTargetBytes, SafeAge: c.safeAge(), SnapshotAge: snapshotAge,
 		Room: k.store.Guard().Admit, Busy: k.ingest.Busy, Now: time.Now, Logger: logger,
 	})
 }

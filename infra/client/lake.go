@@ -89,3 +89,24 @@ func (c *Client) WaitUpkeep(ctx context.Context, task string) (t UpkeepTask, err
 	}, &t, http.StatusOK)
 	return t, err
 }
+
+// Erasure is what became of an erased event.
+type Erasure struct {
+	ID     string    `json:"id"`
+	Erased time.Time `json:"erased"`
+	// HeldBy says where its bytes may still lie, and until when at the latest.
+	HeldBy []struct {
+		Holder string    `json:"holder"`
+		Until  time.Time `json:"until,omitzero"`
+		Detail string    `json:"detail"`
+	} `json:"heldBy"`
+}
+
+// Erase removes an event for good.
+func (c *Client) Erase(ctx context.Context, id string) (e Erasure, err error) {
+	err = c.read(ctx, request{method: http.MethodDelete, path: []string{"v1", "events", url.PathEscape(id)}}, &e, http.StatusOK)
+	if err != nil {
+		return e, fmt.Errorf("erase event %s: %w", id, err)
+	}
+	return e, nil
+}

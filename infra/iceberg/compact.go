@@ -41,52 +41,43 @@ func (c *Compaction) add(other Compaction) {
 // closed day, one before today, ends with files near the target size; the open one is compacted in steps. progress, if
 // any, is called after each group.
 func (u *Upkeep) Compact(ctx context.Context, progress func(Compaction)) (Compaction, error) {
-	release, err := u.take(ctx)
-	if err != nil {
-		return Compaction{}, err
-	}
-	defer release()
 	total, err := u.compact(ctx, progress)
+	if err != nil {
+		err = fmt.Errorf("compact the lake: %w", err)
+	}
 	u.noteError(err)
 	return total, err
 }
 
-func (u *Upkeep) compact(ctx context.Context, progress func(Compaction)) (Compaction, error) {
-	var total Compaction
-	tried := make(map[string]struct{}) // groups that somebody else came before, or that can't be read
-	var failed error
+func (u *Upkeep) compact(ctx context.Context, progress func(Compaction)) (total Compaction, err error) {
 	// Each group leaves fewer files; what comes meanwhile is for the next time, or it might never end.
 	most, err := u.lake.Files(ctx)
 	if err != nil {
-		return total, fmt.Errorf("compact the lake: %w", err)
+		return total, err
 	}
+	skip := make(map[string]struct{}) // files that somebody else came before, or that can't be read
+	var failed error
 	for range most {
-		group, err := u.nextGroup(ctx, tried)
-		if err != nil {
-			return total, fmt.Errorf("compact the lake: %w", errors.Join(failed, err))
-		}
-		if group == nil {
-			return total, failed
-		}
-		done, err := u.compactGroup(ctx, group)
+		group, did, err := u.compactNext(ctx, skip)
 		switch {
+		case group == nil:
+			return total, errors.Join(failed, err)
 		case errors.Is(err, errInputsGone):
 			u.cfg.Logger.Info("compaction was for nothing: the files were replaced meanwhile", "files", len(group))
-		case err != nil && ctx.Err() == nil && errors.Is(err, errForeignFile):
-			// It must not keep the other days from being compacted.
-			failed = errors.Join(failed, fmt.Errorf("compact the lake: %w", err))
+		case errors.Is(err, errForeignFile) && ctx.Err() == nil:
+			failed = errors.Join(failed, err) // it must not keep the other days from being compacted
 		case err != nil:
-			return total, fmt.Errorf("compact the lake: %w", errors.Join(failed, err))
+			return total, errors.Join(failed, err)
 		}
 		if err != nil {
 			for _, df := range group {
-				tried[df.FilePath()] = struct{}{}
+				skip[df.FilePath()] = struct{}{}
 			}
 			continue
 		}
-		total.add(done)
+		total.add(did)
 		u.note(func(s *UpkeepStats) {
-			s.FilesCompacted += uint64(done.FilesBefore)
+			s.FilesCompacted += uint64(did.FilesBefore)
 			s.LastCompaction = u.cfg.Now()
 		})
 		if progress != nil {
@@ -94,6 +85,21 @@ func (u *Upkeep) compact(ctx context.Context, progress func(Compaction)) (Compac
 		}
 	}
 	return total, failed
+}
+
+// compactNext compacts one group when it is its turn; others come in between groups. No group: there is none left.
+func (u *Upkeep) compactNext(ctx context.Context, skip map[string]struct{}) ([]icebergo.DataFile, Compaction, error) {
+	release, err := u.take(ctx)
+	if err != nil {
+		return nil, Compaction{}, err
+	}
+	defer release()
+	group, err := u.nextGroup(ctx, skip)
+	if err != nil || group == nil {
+		return nil, Compaction{}, err
+	}
+	did, err := u.compactGroup(ctx, group)
+	return group, did, err
 }
 
 // compactGroup rewrites the group once and then puts the result in its place.

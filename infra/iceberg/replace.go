@@ -24,6 +24,8 @@ type replacing struct {
 	lake     *Lake
 	id       string
 	old, new []icebergo.DataFile
+	// fewer: the new files hold fewer rows than the old.
+	fewer bool
 }
 
 // commit stages the replacement on the table as it is, and again when that moved. Appends wait only for the staging
@@ -98,14 +100,14 @@ func (r *replacing) landed(t *table.Table) (bool, error) {
 // stage writes the manifests of the commit. It requires the branch to be as t has it.
 func (r *replacing) stage(ctx context.Context, t *table.Table) (table.TableCommit, error) {
 	tx := t.NewTransaction()
-	rewrite := tx.NewRewrite(icebergo.Properties{replaceProperty: r.id})
-	for _, df := range r.old {
-		rewrite.DeleteFile(df)
-	}
-	for _, df := range r.new {
-		rewrite.AddDataFile(df)
-	}
-	if err := rewrite.Commit(ctx); err != nil {
+	mark := icebergo.Properties{replaceProperty: r.id}
+	if r.fewer { // Iceberg's operation "replace" promises the same rows
+		err := tx.ReplaceDataFilesWithDataFiles(ctx, r.old, r.new, mark, table.WithoutAutoNameMapping())
+		if err != nil {
+			return table.TableCommit{}, err
+		}
+	} else if err := tx.NewRewrite(mark).ApplyResult(
+		table.CompactionGroupResult{OldDataFiles: r.old, NewDataFiles: r.new}).Commit(ctx); err != nil {
 		return table.TableCommit{}, err
 	}
 	if err := forget(tx, keepSnapshots, 0); err != nil {

@@ -147,11 +147,11 @@ func (b *Bodies) Open(ctx context.Context, ref string) (io.ReadCloser, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("body %s: %w", ref, err)
 	}
-	key, ok := strings.CutPrefix(ref, "s3://"+b.bucket+"/")
-	if !ok || !bodyKey.MatchString(key) {
-		return nil, fmt.Errorf("body %q is not in bucket %s: %w", ref, b.bucket, consumer.ErrNotFound)
+	path, err := b.path(ref)
+	if err != nil {
+		return nil, err
 	}
-	f, err := b.fs.Open(b.fs.PathJoin(b.dir, key))
+	f, err := b.fs.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("body %s: %w", ref, consumer.ErrNotFound)
 	}
@@ -159,4 +159,13 @@ func (b *Bodies) Open(ctx context.Context, ref string) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("body %s: %w", ref, err)
 	}
 	return f, nil
+}
+
+// path is where the body of a ref lies; consumer.ErrNotFound for a ref that can't be one of ours.
+func (b *Bodies) path(ref string) (string, error) {
+	key, ok := strings.CutPrefix(ref, "s3://"+b.bucket+"/")
+	if !ok || !bodyKey.MatchString(key) {
+		return "", fmt.Errorf("body %q is not in bucket %s: %w", ref, b.bucket, consumer.ErrNotFound)
+	}
+	return b.fs.PathJoin(b.dir, key), nil
 }

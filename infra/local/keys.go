@@ -22,6 +22,7 @@ const (
 	kindClaim      = 'c' // idempotency key → claim
 	kindClaimAge   = 'e' // time of storing, idempotency key → nothing
 	kindDeadLetter = 'd' // sink, shard id, position → dead letter
+	kindTombstone  = 't' // event id → tombstone of an erased event
 )
 
 // errCorrupt is wrapped in every error about a stored key or value that is not what this package writes.

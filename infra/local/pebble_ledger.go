@@ -18,7 +18,7 @@ var _ ingest.Ledger = (*Ledger)(nil)
 // the index has to reach the tips; if it does not before ctx ends the answer is ingest.ErrUnsettled. What the index has
 // is stored whatever else is under way, so when that is all of them nothing is waited for.
 func (l *Ledger) Stored(ctx context.Context, ids []string) ([]bool, error) {
-	if found, err := l.store.index.has(ids); err == nil && !slices.Contains(found, false) {
+	if found, err := l.has(ids); err == nil && !slices.Contains(found, false) {
 		return found, nil
 	}
 	if err := l.store.stream.settleAll(ctx); err != nil {
@@ -33,7 +33,7 @@ func (l *Ledger) Stored(ctx context.Context, ids []string) ([]bool, error) {
 			return nil, unsettled(err)
 		}
 	}
-	found, err := l.store.index.has(ids)
+	found, err := l.has(ids)
 	if err != nil {
 		return nil, unsettled(err)
 	}
@@ -41,3 +41,12 @@ func (l *Ledger) Stored(ctx context.Context, ids []string) ([]bool, error) {
 }
 
 func unsettled(err error) error { return fmt.Errorf("%w: %w", ingest.ErrUnsettled, err) }
+
+// has is the index's, to which an erased event has been stored too: its request must not make it again.
+func (l *Ledger) has(ids []string) ([]bool, error) {
+	found, err := l.store.index.has(ids)
+	for i := range found {
+		found[i] = found[i] || l.store.tombstones.Has(ids[i])
+	}
+	return found, err
+}

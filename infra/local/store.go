@@ -83,6 +83,7 @@ type Store struct {
 	deadLetters *DeadLetters
 	ledger      *Ledger
 	pointer     *Pointer
+	tombstones  *Tombstones
 }
 
 // Open opens the store, or makes it. It returns ErrInUse when another process has the directory, ErrNotWritable when it
@@ -169,6 +170,9 @@ func (s *Store) openParts() error {
 	if s.stream, err = openStream(s, shards); err != nil {
 		return err
 	}
+	if s.tombstones, err = openTombstones(s); err != nil {
+		return err
+	}
 	s.leases = &Leases{store: s}
 	s.claims = newClaims(s)
 	s.deadLetters = &DeadLetters{store: s}
@@ -218,6 +222,9 @@ func (s *Store) Ledger() *Ledger { return s.ledger }
 
 // Pointer is the lake's catalog pointer.
 func (s *Store) Pointer() *Pointer { return s.pointer }
+
+// Tombstones are those of erased events.
+func (s *Store) Tombstones() *Tombstones { return s.tombstones }
 
 // Guard is the check for free space on the data directory's disk.
 func (s *Store) Guard() *DiskGuard { return s.guard }

@@ -76,6 +76,9 @@ func (s *Server) find(ctx context.Context, id string, made time.Time) (schemas.E
 	if !errors.Is(err, consumer.ErrNotFound) {
 		return event, err
 	}
+	if s.deps.Eraser.Erased(id) {
+		return event, refuse(eventErased, "The event was erased on purpose.")
+	}
 	if s.comesSoon(ctx, made) {
 		return event, pending()
 	}

@@ -272,6 +272,23 @@ func (lake) Status(context.Context) (LakeStatus, error) {
 	}, nil
 }
 
+// eraser takes events off the stream.
+type eraser struct {
+	stream *stream
+	erased sync.Map
+}
+
+func (e *eraser) Erased(id string) bool { _, ok := e.erased.Load(id); return ok }
+
+func (e *eraser) Erase(ctx context.Context, id string) (Erasure, error) {
+	if _, err := e.stream.Get(ctx, id); err != nil && !e.Erased(id) {
+		return Erasure{}, fmt.Errorf("erase: %w", err)
+	}
+	e.stream.set(func(s *stream) { delete(s.events, id) })
+	e.erased.Store(id, true)
+	return Erasure{Erased: time.Now(), HeldBy: []Holder{{"stream", time.Now(), "until it is trimmed"}, {"letters", time.Time{}, "x"}}}, nil
+}
+
 // upkeep runs a task for as long as nobody waits for it, and fails every sweep.
 type upkeep struct {
 	mu    sync.Mutex

@@ -118,6 +118,7 @@ func TestEveryStatus(t *testing.T) {
 	driveQueries(t, f)
 	f.do("GET", "/v1/lake", nil).must(t, 200)
 	driveUpkeep(t, f)
+	driveErasure(t, f)
 	driveDeadLetters(t, f)
 	for _, path := range []string{"/", "/healthz", "/metrics", "/openapi.yaml"} {
 		f.do("GET", path, nil).must(t, 200)
@@ -273,6 +274,21 @@ func driveQueries(t *testing.T, f *front) {
 	f.queries.busy = true
 	f.queries.mu.Unlock()
 	f.do("POST", "/v1/queries", `{"sql":"SELECT 1"}`).problem(t, 503, "queries-busy")
+}
+
+func driveErasure(t *testing.T, f *front) {
+	t.Helper()
+	id := f.post(`{"secret":1}`).id(t)
+	for range 2 { // again changes nothing
+		var done erasure
+		f.do("DELETE", "/v1/events/"+id, nil).must(t, 200).decode(t, &done)
+		if done.ID != id || done.Erased == "" || len(done.HeldBy) != 2 || done.HeldBy[0].Until == "" {
+			t.Errorf("%+v", done)
+		}
+		f.do("GET", "/v1/events/"+id, nil).problem(t, 404, "event-erased")
+	}
+	f.do("DELETE", "/v1/events/"+futureID(), nil).problem(t, 404, "event-unknown")
+	f.do("DELETE", "/v1/events/x", nil).problem(t, 400, "invalid-parameter")
 }
 
 func driveUpkeep(t *testing.T, f *front) {

@@ -108,6 +108,29 @@ type Upkeep interface {
 	Wait(ctx context.Context, task string) (UpkeepTask, error)
 }
 
+// Eraser erases events.
+type Eraser interface {
+	// Erase removes the event from index, bodies and lake for good; again changes nothing. consumer.ErrNotFound: no event has
+	// this id, and nothing was changed. After any other error it may be erased in part, and the next call goes on.
+	Erase(ctx context.Context, id string) (Erasure, error)
+	// Erased reports whether the event was erased.
+	Erased(id string) bool
+}
+
+// Erasure is what became of an erased event.
+type Erasure struct {
+	Erased time.Time
+	// HeldBy says where its bytes may still lie, though nothing reads them there as an event of this id.
+	HeldBy []Holder
+}
+
+// Holder still has an erased event, until then at the latest; zero: not known.
+type Holder struct {
+	Holder string
+	Until  time.Time
+	Detail string
+}
+
 // UpkeepTask is the state of a task. Started is zero while it waits for its turn, and Ended until it has.
 type UpkeepTask struct {
 	Task           string
@@ -182,6 +205,7 @@ type Deps struct {
 	Queries     Queries
 	Lake        Lake
 	Upkeep      Upkeep
+	Eraser      Eraser
 	DeadLetters DeadLetters
 	Requeuer    Requeuer
 	// Dependencies are proven by /readyz.
@@ -197,7 +221,7 @@ type Deps struct {
 func (d *Deps) validate() error {
 	for name, missing := range map[string]bool{
 		"Ingest": d.Ingest == nil, "Budget": d.Budget == nil, "Index": d.Index == nil, "Bodies": d.Bodies == nil,
-		"Ledger": d.Ledger == nil, "Watermarks": d.Watermarks == nil, "Queries": d.Queries == nil, "Lake": d.Lake == nil, "Upkeep": d.Upkeep == nil,
+		"Ledger": d.Ledger == nil, "Watermarks": d.Watermarks == nil, "Queries": d.Queries == nil, "Lake": d.Lake == nil, "Upkeep": d.Upkeep == nil, "Eraser": d.Eraser == nil,
 		"DeadLetters": d.DeadLetters == nil, "Requeuer": d.Requeuer == nil, "Metrics": d.Metrics == nil,
 		"Observe": d.Observe == nil, "Logger": d.Logger == nil,
 	} {

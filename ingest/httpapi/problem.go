@@ -59,6 +59,7 @@ var (
 	notFound           = kind{"not-found", "There is nothing here", http.StatusNotFound, 0}
 	eventPending       = kind{"event-pending", "The event is not in the index yet", http.StatusNotFound, 1}
 	eventUnknown       = kind{"event-unknown", "There is no such event", http.StatusNotFound, 0}
+	eventErased        = kind{"event-erased", "The event was erased", http.StatusNotFound, 0}
 	queryUnknown       = kind{"query-unknown", "There is no such query execution", http.StatusNotFound, 0}
 	deadLetterUnknown  = kind{"dead-letter-unknown", "There is no such dead letter", http.StatusNotFound, 0}
 	methodNotAllowed   = kind{"method-not-allowed", "The method is not allowed here", http.StatusMethodNotAllowed, 0}

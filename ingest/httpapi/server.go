@@ -147,6 +147,7 @@ func (s *Server) Connections() (open int, refused uint64) {
 func (s *Server) routes() {
 	s.handle(http.MethodPost, "/v1/events", s.postEvents)
 	s.handle(http.MethodGet, "/v1/events/:id", s.getEvent)
+	s.handle(http.MethodDelete, "/v1/events/:id", s.eraseEvent)
 	s.handle(http.MethodPost, "/v1/queries", s.postQuery)
 	s.handle(http.MethodGet, "/v1/queries", s.listQueries)
 	s.handle(http.MethodGet, "/v1/queries/:id", s.getQuery)
