@@ -13,7 +13,7 @@ import (
 	"penstock/schemas"
 )
 
-// cli is the whole command line. Every flag has an environment variable.
+// cli is the whole command line. Every flag has an environment variable (newParser).
 type cli struct {
 	Local   localCmd   `cmd:"" help:"Run everything on this machine: HTTP front end, stream, index, lake and SQL in one process."`
 	Send    sendCmd    `cmd:"" help:"Post files, NDJSON, directories or standard input."`

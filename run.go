@@ -12,17 +12,22 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// run parses the command line, runs the command and returns the exit status: 0 done, 1 failed, 2 a wrong command line.
-func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	var c cli
-	status := -1
-	parser, err := kong.New(&c,
+// newParser makes the parser of the command line. The flag --some-name is also read from PENSTOCK_SOME_NAME.
+func newParser(stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
+	return kong.New(&cli{},
 		kong.Name("penstock"),
 		kong.Description("A durable front door for JSON: POST documents, look them up by id, ask for them in SQL."),
+		kong.DefaultEnvars("PENSTOCK"),
 		kong.UsageOnError(),
 		kong.Writers(stdout, stderr),
-		kong.Exit(func(code int) { status = code }), // --help
+		kong.Exit(exit),
 	)
+}
+
+// run parses the command line, runs the command and returns the exit status: 0 done, 1 failed, 2 a wrong command line.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	status := -1
+	parser, err := newParser(stdout, stderr, func(code int) { status = code }) // --help
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "penstock:", err) // nothing is left to tell it to
 		return 2
