@@ -276,7 +276,7 @@ func TestUpkeepPowerCut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := Open(t.Context(), Config{Location: "/data/lake", FS: c.fs, Pointer: p, Logger: slog.New(slog.DiscardHandler)})
+		l, err := Open(t.Context(), Config{Location: "/data/lake", FS: c.fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatalf("before %s: %v", c.op, err)
 		}
