@@ -159,7 +159,7 @@ func TestUpkeepConfig(t *testing.T) {
 // metadata from growing with their number.
 func TestManyCommits(t *testing.T) {
 	t.Parallel()
-	const days, commits = 20, 50
+	const days, commits = 8, 40
 	l, _, fs := newLake(t)
 	c := &testClock{} // in step with the file system's
 	u := newTestUpkeep(t, l, c)
@@ -184,7 +184,7 @@ func TestManyCommits(t *testing.T) {
 	}
 	t.Logf("%d commits: at most %d live files, %d on disk, metadata file of %d bytes; %+v", n, most, mostOnDisk, metadata, u.Stats())
 	wantOnce(t, l, map[string]int{"a": n})
-	if most > days+2*mergeFiles || mostOnDisk > 300 || metadata > 1<<20 {
+	if most > days+2*mergeFiles || mostOnDisk > 200 || metadata > 1<<20 {
 		t.Errorf("%d live files, %d on disk, metadata file of %d bytes", most, mostOnDisk, metadata)
 	}
 }
