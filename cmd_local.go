@@ -25,8 +25,8 @@ func (c *localCmd) Run(ctx context.Context, out *output) (err error) {
 	if err := l.start(ctx); err != nil {
 		return errors.Join(err, l.stop())
 	}
-	if _, err := fmt.Fprintf(out.stdout, "Penstock is ready.\n  HTTP  %s\n  S3    %s\n  data  %s\n",
-		l.httpURL(), l.s3URL(), c.Data); err != nil {
+	if _, err := fmt.Fprintf(out.stdout, "Penstock is ready.\n  HTTP  %s\n%s  S3    %s\n  data  %s\n",
+		l.httpURL(), l.adminLine(), l.s3URL(), c.Data); err != nil {
 		return errors.Join(err, l.stop())
 	}
 	select {

@@ -41,13 +41,14 @@ func program(ctx context.Context, args ...string) *exec.Cmd {
 
 // server is a running `penstock local`.
 type server struct {
-	t    *testing.T
-	dir  string
-	cmd  *exec.Cmd
-	url  string
-	s3   string
-	done chan struct{} // closed when the process has ended
-	err  error         // how it ended
+	t     *testing.T
+	dir   string
+	cmd   *exec.Cmd
+	url   string
+	s3    string
+	admin string
+	done  chan struct{} // closed when the process has ended
+	err   error         // how it ended
 
 	mu     sync.Mutex
 	stderr bytes.Buffer
@@ -87,6 +88,8 @@ func tryServer(t *testing.T, dir string, flags ...string) (*server, error) {
 					s.url = fields[1]
 				case "S3":
 					s.s3 = fields[1]
+				case "admin":
+					s.admin = fields[1]
 				case "data":
 					close(ready)
 				}

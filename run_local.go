@@ -13,6 +13,14 @@ import (
 
 func (l *localProcess) httpURL() string { return "http://" + l.http.Addr().String() }
 
+// adminLine says where /metrics are, when they are not with the HTTP API.
+func (l *localProcess) adminLine() string {
+	if l.admin == nil {
+		return ""
+	}
+	return "  admin http://" + l.admin.Addr().String() + "\n"
+}
+
 func (l *localProcess) s3URL() string { return "http://" + l.s3Address }
 
 // start runs every part and returns once the S3 endpoint listens. What fails later comes through l.failed.
