@@ -184,7 +184,7 @@ func TestManyCommits(t *testing.T) {
 	}
 	t.Logf("%d commits: at most %d live files, %d on disk, metadata file of %d bytes; %+v", n, most, mostOnDisk, metadata, u.Stats())
 	wantOnce(t, l, map[string]int{"a": n})
-	if most > days+2*mergeFiles || mostOnDisk > 200 || metadata > 1<<20 {
+	if most > days+2*mergeFiles || mostOnDisk > 300 || metadata > 1<<20 {
 		t.Errorf("%d live files, %d on disk, metadata file of %d bytes", most, mostOnDisk, metadata)
 	}
 }
