@@ -1,6 +1,7 @@
 package schemas_test
 
 import (
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -81,4 +82,29 @@ func TestIDTimeRefuses(t *testing.T) {
 			t.Errorf("%q: got %v", id, err)
 		}
 	}
+}
+
+// An id is what is a number below 2^160 in 27 digits of base 62, and its time is the number's first 32 bits.
+func FuzzIDTime(f *testing.F) {
+	for _, seed := range []string{"", "2gFWbDEZTXM1gCJv4rHRY2sXHzt", strings.Repeat("0", 27), "aWgEPTl1tmebfsQzFP4bxwgy80V",
+		"aWgEPTl1tmebfsQzFP4bxwgy80W", "2gFWbDEZTXM1gCJv4rHRY2sXHz\n", "2gFWbDEZTXM1gCJv4rHRY2sXHzt0", "\xff"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, id string) {
+		const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+		number, valid := new(big.Int), len(id) == 27
+		for i := range len(id) {
+			digit := strings.IndexByte(digits, id[i])
+			valid = valid && digit >= 0
+			number.Mul(number, big.NewInt(62)).Add(number, big.NewInt(int64(digit)))
+		}
+		valid = valid && number.BitLen() <= 160
+		got, err := schemas.IDTime(id)
+		if (err == nil) != valid {
+			t.Fatalf("%q: %v, %v; an id: %t", id, got, err, valid)
+		}
+		if want := time.Unix(1_400_000_000+number.Rsh(number, 128).Int64(), 0).UTC(); valid && got != want {
+			t.Fatalf("%q is of %v, want %v", id, got, want)
+		}
+	})
 }

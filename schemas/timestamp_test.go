@@ -1,6 +1,8 @@
 package schemas
 
 import (
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +59,37 @@ func TestParseTimestampAgainstTime(t *testing.T) {
 		got, err = parseTimestamp(string(appendMicroseconds(nil, want)))
 		if err != nil || !got.Equal(micros) || got.Location() != time.UTC {
 			t.Fatalf("%v: in microseconds %v, %v", want, got, err)
+		}
+	})
+}
+
+// rfc3339 is the grammar, but for leap seconds, and for days that their month may not have.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\d[Tt]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,9})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// What is read is of the grammar, time.Parse reads it as the same instant in the same zone, and nothing else of the years 1
+// to 9999 is refused.
+func FuzzParseTimestamp(f *testing.F) {
+	for _, seed := range []string{"", "2026-11-22T10:15:30Z", "2024-02-29t23:59:59.123456789+23:59", "2023-02-29T10:15:30Z",
+		"0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59.9-00:01", "2026-11-22T10:15:60Z", "2026-11-22T10:15:30,5Z",
+		"0000-12-31T23:59:59-00:01", "2026-1-22T1:15:30Z", "2026-11-22T10:15:30.1234567890Z", "2026-11-22T10:15:30-00:00"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := parseTimestamp(s)
+		want, oracleErr := time.Parse(time.RFC3339Nano, strings.ToUpper(s))
+		year, utc := want.Year(), want.UTC().Year()
+		valid := rfc3339.MatchString(s) && oracleErr == nil && min(year, utc) >= 1 && max(year, utc) <= 9999
+		switch {
+		case (err == nil) != valid:
+			t.Fatalf("%q: %v, %v; a timestamp: %t (%v)", s, got, err, valid, oracleErr)
+		case valid && (!got.Equal(want) || got.Format(time.RFC3339Nano) != want.Format(time.RFC3339Nano)):
+			t.Fatalf("%q is %v, want %v", s, got, want)
+		case !valid:
+			return
+		}
+		again, err := parseTimestamp(got.Format(time.RFC3339Nano))
+		if err != nil || !again.Equal(got) {
+			t.Fatalf("%q: %v was read again as %v, %v", s, got, again, err)
 		}
 	})
 }
