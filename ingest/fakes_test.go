@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -303,7 +304,7 @@ type fakeBodies struct {
 	kept map[string][]byte
 }
 
-func (b *fakeBodies) Put(ctx context.Context, id string, _ time.Time, body []byte) (string, error) {
+func (b *fakeBodies) Put(ctx context.Context, id string, received time.Time, body []byte) (string, error) {
 	b.mu.Lock()
 	timer := time.NewTimer(b.delay)
 	b.mu.Unlock()
@@ -322,7 +323,7 @@ func (b *fakeBodies) Put(ctx context.Context, id string, _ time.Time, body []byt
 		b.kept = map[string][]byte{}
 	}
 	b.kept[id] = bytes.Clone(body)
-	return "s3://bucket/" + id, nil
+	return "s3://bucket/bodies/dt=" + received.UTC().Format(time.DateOnly) + "/" + id, nil
 }
 
 func (b *fakeBodies) setDelay(d time.Duration) {
@@ -334,11 +335,12 @@ func (b *fakeBodies) setDelay(d time.Duration) {
 func (b *fakeBodies) get(ref string) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.kept[strings.TrimPrefix(ref, "s3://bucket/")]
+	return b.kept[path.Base(ref)]
 }
 
-// fakeClaims keeps claims for ever.
+// fakeClaims keeps claims for a day of its clock, and without a clock for ever.
 type fakeClaims struct {
+	now       func() time.Time
 	mu        sync.Mutex
 	kept      map[string]Claim
 	err       error         // of Claim
@@ -355,7 +357,7 @@ func (c *fakeClaims) Claim(_ context.Context, key string, claim Claim) (Claim, b
 	if c.err != nil {
 		return Claim{}, false, c.err
 	}
-	if kept, ok := c.kept[key]; ok {
+	if kept, ok := c.kept[key]; ok && (c.now == nil || c.now().Sub(kept.ReceivedTime) < 24*time.Hour) {
 		return kept, false, nil
 	}
 	if c.kept == nil {
@@ -371,9 +373,10 @@ func (c *fakeClaims) Finish(_ context.Context, key string) error {
 	if c.finishErr != nil {
 		return c.finishErr
 	}
-	claim := c.kept[key]
-	claim.Done = true
-	c.kept[key] = claim
+	if claim, ok := c.kept[key]; ok {
+		claim.Done = true
+		c.kept[key] = claim
+	}
 	return nil
 }
 
