@@ -77,6 +77,18 @@ func start(t *testing.T, change ...func(*Config, *Deps)) *front {
 
 func startWith(t *testing.T, memory int64, change ...func(*Config, *Deps)) *front {
 	t.Helper()
+	f := newFront(t, memory, change...)
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.serve(ln)
+	return f
+}
+
+// newFront is a server that does not serve yet.
+func newFront(t *testing.T, memory int64, change ...func(*Config, *Deps)) *front {
+	t.Helper()
 	f := &front{
 		t: t, stream: newStream(), bodies: newObjects(), queries: &queries{}, budget: ingest.NewBudget(memory),
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true}}, covered: make(map[string]bool), observed: make(map[string]int),
@@ -101,10 +113,12 @@ func startWith(t *testing.T, memory int64, change ...func(*Config, *Deps)) *fron
 	if f.server, err = New(cfg, deps); err != nil {
 		t.Fatal(err)
 	}
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	return f
+}
+
+// serve serves until the end of the test.
+func (f *front) serve(ln net.Listener) {
+	t := f.t
 	f.addr = ln.Addr().String()
 	f.url = "http://" + f.addr
 	served := make(chan error, 1)
@@ -119,14 +133,13 @@ func startWith(t *testing.T, memory int64, change ...func(*Config, *Deps)) *fron
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
 		}
-		if err := core.Drain(ctx); err != nil {
+		if err := f.ingest.Drain(ctx); err != nil {
 			t.Errorf("drain: %v", err)
 		}
 		if used := f.budget.Used(); used != 0 {
 			t.Errorf("%d bytes of the budget are still held at the end", used)
 		}
 	})
-	return f
 }
 
 func (f *front) observe(route, method string, status int, _ time.Duration) {
