@@ -35,7 +35,10 @@ if [ -d "$corpus" ]; then
   say "Sending real documents"
   "$penstock" send --type github --split "$corpus/github_events.json"
   "$penstock" send --type cellphone "$corpus/amazon_cellphones.ndjson"
-  "$penstock" send --type document "$corpus"/{canada,citm_catalog,gsoc-2018,marine_ik,twitter,update-center}.json \
+  "$penstock" send --type status --split "$corpus/twitter_timeline.json"
+  # All but fluent.json.gz, which is over 10 MiB.
+  "$penstock" send --type document "$corpus"/{apache_builds,canada,citm_catalog,google_maps_api_compact_response}.json \
+    "$corpus"/{google_maps_api_response,gsoc-2018,instruments,marine_ik,twitter,update-center}.json \
     "$corpus/material-symbols.json.gz"
   say "Asking"
   ask "SELECT type, count(*) AS events, sum(size) AS bytes, max(size) AS largest FROM events GROUP BY type ORDER BY events DESC"
