@@ -106,12 +106,12 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	// A sink gives way to acks unless somebody waits for the sink itself.
 	if k.upkeep, err = k.newUpkeep(c, logger); err != nil {
 		return nil, err
 	}
 	k.eraser = consumer.NewEraser(erasures, consumer.ErasedFrom{Index: k.store.Index(), Bodies: k.bodies, Lake: k.upkeep},
 		stream, k.lakeSink, time.Now)
+	// A sink gives way to acks unless somebody waits for the sink itself.
 	fleet := consumer.FleetConfig{Owner: localOwner, LeaseLife: leaseLife, PageBytes: pageBytes, Log: logger}
 	fleet.Busy = func() bool { return k.ingest.Busy() && !k.store.Index().Awaited() }
 	k.index = consumer.NewFleet(fleet, source, k.store.Leases(), k.indexSink, letters)

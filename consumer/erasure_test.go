@@ -21,6 +21,7 @@ type graveyard struct {
 	bodies     map[string]bool
 	fail       map[string]bool
 	steps      []string
+	burying    func() // in the midst of putting a tombstone
 }
 
 var errStep = errors.New("step failed")
@@ -41,6 +42,9 @@ func (g *graveyard) Put(_ context.Context, t Tombstone) error {
 	}
 	if err := g.step(name); err != nil {
 		return err
+	}
+	if g.burying != nil && !t.Done {
+		g.burying()
 	}
 	g.tombstones[t.ID] = t
 	return nil
@@ -258,6 +262,35 @@ func TestEraseWaitsForWrites(t *testing.T) {
 		close(gate)
 		if err := <-erased; err != nil || g.lake[id] {
 			t.Errorf("%v, in the lake: %t", err, g.lake[id])
+		}
+	})
+}
+
+// TestWritesWaitForTombstone: what would be written while a tombstone is being put waits for it, and is left out.
+func TestWritesWaitForTombstone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		id := schemas.NewID(time.Now())
+		g, e := newGraveyard(id)
+		written := make(chan error, 2)
+		g.burying = func() {
+			event := schemas.Event{ID: id}
+			go func() {
+				written <- g.erasures.Lake(graveLake{graveyard: g}).Append(t.Context(), []Row{{Event: event}}, nil)
+			}()
+			go func() {
+				written <- g.erasures.Index(graveIndex{g}).Apply(t.Context(), "a", []Entry{{Event: event}}, Checkpoint{})
+			}()
+			synctest.Wait()
+			if len(written) > 0 {
+				t.Error("a write did not wait")
+			}
+		}
+		if _, err := e.Erase(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(<-written, <-written); err != nil || g.holds(id) {
+			t.Errorf("%v, %+v", err, g)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package iceberg
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -27,7 +28,7 @@ func TestCompactClosedDay(t *testing.T) {
 	if err := l.Append(t.Context(), []consumer.Row{full, row("b", 2)}, []consumer.Move{move("b", 0, 2)}); err != nil {
 		t.Fatal(err)
 	}
-	before := contents(t, l)
+	before, properties := contents(t, l), tableProps(t, l)
 	u := newTestUpkeep(t, l, dayAfter())
 	done := compactAll(t, u)
 	if done.Groups != 1 || done.FilesBefore != 21 || done.FilesAfter != 1 || liveCount(t, l) != 1 {
@@ -35,6 +36,9 @@ func TestCompactClosedDay(t *testing.T) {
 	}
 	if after := contents(t, l); after != before {
 		t.Errorf("rows changed from\n%s\nto\n%s", before, after)
+	}
+	if after := tableProps(t, l); after != properties {
+		t.Errorf("properties changed from\n%s\nto\n%s", properties, after)
 	}
 	wantOffset(t, l, "a", 20)
 	wantOffset(t, l, "b", 2)
@@ -55,6 +59,44 @@ func TestCompactClosedDay(t *testing.T) {
 	}
 	appendEach(t, l, "a", 20, 21)
 	wantOnce(t, l, map[string]int{"a": 21, "b": 2})
+}
+
+func tableProps(t fataler, l *Lake) string {
+	t.Helper()
+	tbl, err := l.catalog.LoadTable(t.Context(), tableIdent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(tbl.Properties())
+}
+
+// TestRewriteSplitsKinds: even of files that hold both kinds, as another writer might have made, large bodies part from small
+// rows.
+func TestRewriteSplitsKinds(t *testing.T) {
+	t.Parallel()
+	l, _, _ := newLake(t)
+	rows := span("a", 0, 6)
+	for i := range 3 {
+		rows[2*i].Body = []byte(`"` + strings.Repeat("x", largeBody) + `"`)
+	}
+	if err := l.Append(t.Context(), rows, []consumer.Move{move("a", 0, 6)}); err != nil {
+		t.Fatal(err)
+	}
+	tbl, err := l.catalog.LoadTable(t.Context(), tableIdent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	inputs, err := l.liveDataFiles(tbl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, dropped, err := l.rewrite(t.Context(), tbl, inputs, nil, func(context.Context) error { return nil })
+	if err != nil || dropped != 0 || len(files) != 2 || files[0].Count() != 3 || files[1].Count() != 3 {
+		t.Errorf("%d files, %d rows dropped, %v", len(files), dropped, err)
+	}
+	if err := sameRows(inputs, files[:1]); err == nil {
+		t.Error("half of the rows are taken for all")
+	}
 }
 
 // TestCompactOpenDay: an open day is compacted only once there are enough files, and its large files are not written
