@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 // graveyard is a world with one event in it; steps that are named in fail go wrong once.
 type graveyard struct {
 	erasures   *Erasures
+	mu         sync.Mutex // of tombstones, which writers ask for
 	tombstones map[string]Tombstone
 	index      map[string]schemas.Event
 	lake       map[string]bool
@@ -46,11 +48,15 @@ func (g *graveyard) Put(_ context.Context, t Tombstone) error {
 	if g.burying != nil && !t.Done {
 		g.burying()
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.tombstones[t.ID] = t
 	return nil
 }
 
 func (g *graveyard) Get(_ context.Context, id string) (Tombstone, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	t, ok := g.tombstones[id]
 	if !ok {
 		return t, ErrNotFound
@@ -58,9 +64,16 @@ func (g *graveyard) Get(_ context.Context, id string) (Tombstone, error) {
 	return t, nil
 }
 
-func (g *graveyard) Has(id string) bool { _, ok := g.tombstones[id]; return ok }
+func (g *graveyard) Has(id string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, ok := g.tombstones[id]
+	return ok
+}
 
 func (g *graveyard) Unfinished(context.Context) (open []Tombstone, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	for _, t := range g.tombstones {
 		if !t.Done {
 			open = append(open, t)
