@@ -16,61 +16,109 @@ import (
 	"unicode/utf8"
 )
 
-// A client that sends slowly is dropped, and what its body held is given back.
-func TestSlowClients(t *testing.T) {
-	t.Parallel()
-	f := start(t, func(c *Config, _ *Deps) {
-		c.HeaderTimeout, c.IdleTimeout, c.BodyGrace, c.MinBodyRate = 150*time.Millisecond, 150*time.Millisecond, 150*time.Millisecond, 1<<20
-	})
-	for name, sent := range map[string]string{
-		"request":     "POST /v1/ev",
-		"header":      "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Le",
-		"no body":     "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n",
-		"body":        "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n" + strings.Repeat("1", 1000),
-		"chunk":       "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{}",
-		"chunk size":  "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
-		"last chunk":  "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
-		"expectation": "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 10\r\n\r\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			conn := f.dial()
-			if _, err := io.WriteString(conn, sent); err != nil {
-				t.Fatal(err)
-			}
-			r := bufio.NewReader(conn)
-			a, err := readRaw(r)
-			if err == nil && a.status == http.StatusContinue {
-				a, err = readRaw(r)
-			}
+// memoryListener may be closed twice, as a socket may.
+type memoryListener struct{ *fasthttputil.InmemoryListener }
+
+func (l memoryListener) Close() error {
+	if l.InmemoryListener.Close() != nil {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// virtually runs a test on virtual time, with a server whose connections are in memory.
+func virtually(t *testing.T, run func(t *testing.T, f *front, dial func() net.Conn)) {
+	t.Helper()
+	start(t).do("GET", "/healthz", nil).must(t, 200) // else the clock of fasthttp's Date header began, for ever, in the bubble
+	synctest.Test(t, func(t *testing.T) {
+		t.Cleanup(func() { <-time.After(2 * time.Second) }) // as long as fasthttp's sweeper may outlive Shutdown
+		f := newFront(t, 256<<20)
+		ln := memoryListener{fasthttputil.NewInmemoryListener()}
+		f.serve(ln)
+		run(t, f, func() net.Conn {
+			t.Helper()
+			c, err := ln.Dial()
 			if err != nil {
 				t.Fatal(err)
 			}
-			a.problem(t, 408, "slow-request")
-			f.check("POST", "/v1/events", a)
-			if rest, err := io.ReadAll(r); err != nil || len(rest) > 0 {
-				t.Errorf("behind the answer: %.300q, %v", rest, err)
-			}
+			t.Cleanup(func() { _ = c.Close() }) // end of test
+			return c
+		})
+	})
+}
+
+// A client that sends slowly is dropped, in the time that is said, and what its body held is given back.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	const line, chunks = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\n", "Transfer-Encoding: chunked\r\n\r\n"
+	limits := Defaults()
+	for name, c := range map[string]struct {
+		sent  string
+		after time.Duration
+	}{
+		"request":     {"POST /v1/ev", limits.HeaderTimeout},
+		"header":      {line + "Content-Le", limits.HeaderTimeout},
+		"no body":     {line + "Content-Length: 10\r\n\r\n", limits.BodyGrace},
+		"body":        {line + "Content-Length: 9000000\r\n\r\n" + strings.Repeat("1", 1000), limits.BodyGrace},
+		"chunk":       {line + chunks + "5\r\n{}", limits.BodyGrace},
+		"chunk size":  {line + chunks, limits.BodyGrace},
+		"last chunk":  {line + chunks + "2\r\n{}\r\n0\r\n", limits.BodyGrace},
+		"expectation": {line + "Expect: 100-continue\r\nContent-Length: 10\r\n\r\n", limits.BodyGrace},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			virtually(t, func(t *testing.T, f *front, dial func() net.Conn) {
+				conn := dial()
+				begun := time.Now()
+				if _, err := io.WriteString(conn, c.sent); err != nil {
+					t.Fatal(err)
+				}
+				got, err := io.ReadAll(conn)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text := strings.TrimPrefix(string(got), "HTTP/1.1 100 Continue\r\n\r\n")
+				if !strings.HasPrefix(text, "HTTP/1.1 408 ") || strings.Count(text, "HTTP/1.1") != 1 {
+					t.Errorf("%.300s", got)
+				}
+				if took := time.Since(begun); took != c.after {
+					t.Errorf("dropped after %v, want %v", took, c.after)
+				}
+				synctest.Wait()
+				if open, _ := f.server.Connections(); open != 0 || f.budget.Used() != 0 {
+					t.Errorf("%d connections are open, %d bytes are held", open, f.budget.Used())
+				}
+			})
 		})
 	}
-	t.Run("trickle", func(t *testing.T) {
+	t.Run("on a socket", func(t *testing.T) {
 		t.Parallel()
+		f := start(t, func(c *Config, _ *Deps) { c.BodyGrace = 200 * time.Millisecond })
 		conn := f.dial()
-		if _, err := io.WriteString(conn, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000000\r\n\r\n"); err != nil {
+		if _, err := io.WriteString(conn, line+"Content-Length: 10\r\n\r\n1"); err != nil {
 			t.Fatal(err)
 		}
-		ticks := time.NewTicker(10 * time.Millisecond)
-		defer ticks.Stop()
-		for range ticks.C { // each byte comes in time; all of them together don't
-			if _, err := io.WriteString(conn, "1"); err != nil {
-				return // it was dropped
-			}
+		if a, err := readRaw(bufio.NewReader(conn)); err != nil || a.status != 408 || !a.closes {
+			t.Errorf("%v %v", a, err)
 		}
 	})
-	t.Cleanup(func() {
-		eventually(t, "all is given back", func() bool {
-			open, _ := f.server.Connections()
-			return open == 0 && f.budget.Used() == 0
+	t.Run("trickle", func(t *testing.T) {
+		t.Parallel()
+		virtually(t, func(t *testing.T, f *front, dial func() net.Conn) {
+			conn := dial()
+			if _, err := io.WriteString(conn, line+"Content-Length: 9000000\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			begun := time.Now()
+			for { // each byte comes in time; all of them together don't
+				if _, err := io.WriteString(conn, "1"); err != nil {
+					break // it was dropped
+				}
+				<-time.After(time.Second)
+			}
+			if took := time.Since(begun); took < limits.BodyGrace || took > limits.BodyGrace+5*time.Second {
+				t.Errorf("dropped after %v", took)
+			}
 		})
 	})
 }
@@ -189,34 +237,15 @@ func TestTooManyConnections(t *testing.T) {
 	f.post(`{}`).id(t)
 }
 
-// memoryListener may be closed twice, as a socket may.
-type memoryListener struct{ *fasthttputil.InmemoryListener }
-
-func (l memoryListener) Close() error {
-	if l.InmemoryListener.Close() != nil {
-		return net.ErrClosed
-	}
-	return nil
-}
-
-// The ack comes within 2 s of the last byte of the body, whenever that is, or an honest answer does (invariant 4). Time is
-// virtual, so the connection is one in memory.
+// The ack comes within 2 s of the last byte of the body, whenever that is, or an honest answer does (invariant 4).
 func TestDeadline(t *testing.T) {
 	t.Parallel()
-	start(t).do("GET", "/healthz", nil).must(t, 200) // else the clock of fasthttp's Date header began, for ever, in the bubble
-	synctest.Test(t, func(t *testing.T) {
-		t.Cleanup(func() { <-time.After(2 * time.Second) }) // as long as fasthttp's sweeper may outlive Shutdown
-		f := newFront(t, 256<<20)
-		ln := memoryListener{fasthttputil.NewInmemoryListener()}
-		f.serve(ln)
+	virtually(t, func(t *testing.T, f *front, dial func() net.Conn) {
 		gate := make(chan struct{})
 		defer close(gate)
 		f.stream.set(func(s *stream) { s.gate = gate })
 		for _, late := range []time.Duration{0, 5 * time.Second} {
-			c, err := ln.Dial()
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := dial()
 			if _, err := io.WriteString(c, "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{"); err != nil {
 				t.Fatal(err)
 			}
@@ -232,9 +261,6 @@ func TestDeadline(t *testing.T) {
 			a.problem(t, 503, "outcome-unknown")
 			if took := time.Since(last); took != Defaults().AckDeadline || took >= 2*time.Second {
 				t.Errorf("the body was complete after %v, the answer came %v later", late, took)
-			}
-			if err := c.Close(); err != nil {
-				t.Error(err)
 			}
 		}
 	})
@@ -279,7 +305,7 @@ func TestShutdown(t *testing.T) {
 	done := make(chan error, 1)
 	begun := time.Now()
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		done <- f.server.Shutdown(ctx)
 	}()
@@ -296,7 +322,7 @@ func TestShutdown(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(begun); took > 4*time.Second {
+	if took := time.Since(begun); took > 30*time.Second {
 		t.Errorf("it took %v", took)
 	}
 	for _, c := range []net.Conn{idle, fresh} {

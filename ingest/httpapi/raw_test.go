@@ -22,7 +22,7 @@ func (f *front) dial() *net.TCPConn {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { _ = c.Close() }) // end of test
-	if err := c.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		f.t.Fatal(err)
 	}
 	return c.(*net.TCPConn)
