@@ -45,7 +45,7 @@ func TestDeadLetterEndToEnd(t *testing.T) {
 	}
 	s = startServer(t, dir, "--flush-age", "10m")
 	var place string
-	for deadline := time.Now().Add(30 * time.Second); place == ""; {
+	for deadline := time.Now().Add(time.Minute); place == ""; {
 		list, _ := s.command("dlq", "list", "lake")
 		for field := range strings.FieldsSeq(list) {
 			if strings.HasPrefix(field, "shardId-") {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -217,18 +218,30 @@ func (s *server) must(status int, method, path string, body []byte, header ...st
 	return a
 }
 
-// post sends a JSON document that must be acked and returns its id.
+// post sends a JSON document until it is acked, as a client does that honours 503, and returns its id: a disk that others
+// keep busy may miss the deadline of an ack.
 func (s *server) post(body []byte, header ...string) string {
 	s.t.Helper()
-	var ack struct{ ID string }
-	decode(s.t, s.must(http.StatusAccepted, "POST", "/v1/events", body, append([]string{"Content-Type", "application/json"}, header...)...).body, &ack)
-	return ack.ID
+	header = append([]string{"Content-Type", "application/json", "Idempotency-Key", rand.Text()}, header...)
+	for deadline := time.Now().Add(time.Minute); ; {
+		a, err := s.request("POST", "/v1/events", body, header...)
+		switch {
+		case err != nil:
+			s.t.Fatalf("post: %v\n%s", err, s.log())
+		case a.status == http.StatusAccepted:
+			var ack struct{ ID string }
+			decode(s.t, a.body, &ack)
+			return ack.ID
+		case a.status != http.StatusServiceUnavailable && a.status != http.StatusConflict || time.Now().After(deadline):
+			s.t.Fatalf("post: %d %.300s\n%s", a.status, a.body, s.log())
+		}
+	}
 }
 
 // fetch reads a document by id; it waits for the index.
 func (s *server) fetch(id string) []byte {
 	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		a, err := s.request("GET", "/v1/events/"+id, nil)
 		switch {
 		case err != nil:
