@@ -123,7 +123,7 @@ type taskProgress struct {
 	dirty bool
 }
 
-// show shows a text; that it can't is no reason to stop.
+// show shows a text. A terminal that takes none is no reason to stop, so its errors are dropped, here and in clear.
 func (p *taskProgress) show(text string) {
 	switch {
 	case p.out.stderrWidth > 0 && p.out.color:

@@ -21,7 +21,7 @@ func paced(t *testing.T, p *pacer, n int, lag time.Duration) time.Duration {
 	for range n {
 		workers.Go(func() {
 			for range 2 {
-				err := p.work(t.Context(), lag, func() error { time.Sleep(10 * time.Millisecond); return nil }) //nolint:forbidigo // virtual time
+				err := p.work(t.Context(), lag, func() error { elapse(10 * time.Millisecond); return nil })
 				if err != nil {
 					t.Error(err)
 				}
@@ -66,7 +66,7 @@ func TestPacerEnds(t *testing.T) {
 		inside := make(chan struct{})
 		done := make(chan error, 2)
 		go func() {
-			done <- p.work(ctx, 0, func() error { close(inside); time.Sleep(time.Second); return nil }) //nolint:forbidigo // virtual time
+			done <- p.work(ctx, 0, func() error { close(inside); elapse(time.Second); return nil })
 		}()
 		<-inside
 		go func() { done <- p.work(ctx, 0, func() error { return nil }) }()

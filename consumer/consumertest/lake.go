@@ -342,7 +342,7 @@ func testLakeMoveRace(t *testing.T, env LakeEnv) {
 					return
 				}
 				from := offsets["a"]
-				n, _ := strconv.Atoi(from.Position.Sequence)
+				n, _ := strconv.Atoi(from.Position.Sequence) // "" before the first move: 0
 				if n >= steps {
 					return
 				}

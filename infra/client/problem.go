@@ -83,7 +83,7 @@ func clean(s string) string {
 // readProblem reads and closes an unwanted answer.
 func readProblem(res *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(res.Body, maxProblem)) // of what is not whole the status says enough
-	_ = res.Body.Close()
+	_ = res.Body.Close()                                        // the answer is refused anyway
 	return problemOf(res, body)
 }
 
