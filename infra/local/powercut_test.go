@@ -22,6 +22,7 @@ import (
 type promises struct {
 	records map[string]string // sequence in shard → data, for each that was put
 	items   map[string][]byte // event id → encoded
+	applied map[string]string // sequence in shard → id of its event, from before it was given to the index
 	at      map[string]consumer.Checkpoint
 	claims  map[string]ingest.Claim
 	letters []consumer.DeadLetter
@@ -32,7 +33,7 @@ type promises struct {
 func (p *promises) clone() promises {
 	c := *p
 	c.records, c.items, c.at = maps.Clone(p.records), maps.Clone(p.items), maps.Clone(p.at)
-	c.claims, c.letters = maps.Clone(p.claims), slices.Clone(p.letters)
+	c.claims, c.letters, c.applied = maps.Clone(p.claims), slices.Clone(p.letters), maps.Clone(p.applied)
 	return c
 }
 
@@ -65,7 +66,7 @@ func newCutter(seed uint64, percent, every int) *cutter {
 		disk: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 1)), percent: percent, every: every,
 		promises: promises{
 			records: map[string]string{}, items: map[string][]byte{}, at: map[string]consumer.Checkpoint{},
-			claims: map[string]ingest.Claim{},
+			claims: map[string]ingest.Claim{}, applied: map[string]string{},
 		},
 	}
 }
@@ -164,6 +165,7 @@ func step(t *testing.T, c *cutter, s *Store, n int) {
 
 	to := consumer.Checkpoint{Position: schemas.Position{Sequence: sequence}, AsOf: e.ReceivedTime}
 	entry := consumer.Entry{Event: e, Encoded: encoded}
+	c.promise(func(p *promises) { p.applied[sequence] = e.ID })
 	if err := s.index.Apply(ctx, first.id, []consumer.Entry{entry}, to); err != nil {
 		t.Fatal(err)
 	}
@@ -222,6 +224,14 @@ func checkCut(t *testing.T, c cut) {
 	at, err := s.index.Checkpoint(ctx, first.id)
 	if err != nil || at.Position.Compare(c.promises.at[first.id].Position) < 0 {
 		t.Errorf("%s: checkpoint %+v, %v; want at least %+v", c.step, at, err, c.promises.at[first.id])
+	}
+	for sequence, id := range c.promises.applied {
+		if (schemas.Position{Sequence: sequence}).Compare(at.Position) > 0 {
+			continue
+		}
+		if _, err := s.index.Get(ctx, id); err != nil {
+			t.Errorf("%s: the checkpoint is at %s, past %s, but event %s: %v", c.step, at.Position, sequence, id, err)
+		}
 	}
 	v := first.view(&s.clock)
 	tip := schemas.Position{Sequence: formatSequence(v.tip)}
