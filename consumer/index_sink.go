@@ -35,7 +35,7 @@ var _ Sink = (*IndexSink)(nil)
 
 // indexed is a shard's progress as this process knows it.
 type indexed struct {
-	newest  Checkpoint // Position and End durable, AsOf perhaps newer than the stored one
+	newest  Checkpoint // as stored, AsOf perhaps newer
 	written time.Time  // when the stored one was written
 }
 
@@ -71,7 +71,8 @@ func (s *IndexSink) Checkpoint(ctx context.Context, shard string) (Checkpoint, e
 	return stored, nil
 }
 
-// Deliver applies the batch; it is durable and visible when Deliver returns, except for an AsOf that comes alone.
+// Deliver applies the batch; it is visible when Deliver returns, except for an AsOf that comes alone, and as safe as
+// Index.Apply makes it.
 func (s *IndexSink) Deliver(ctx context.Context, b Batch) error {
 	s.mu.Lock()
 	known := s.at[b.Shard]

@@ -10,7 +10,7 @@ import (
 type Sink interface {
 	// Name is the sink's name in leases and dead letters.
 	Name() string
-	// Resume says from where a worker must read the shard on: what the sink durably holds. Whatever the sink still
+	// Resume says from where a worker must read the shard on: what the sink holds for good. Whatever the sink still
 	// buffers of the shard beyond that is forgotten, since it will be delivered again.
 	Resume(ctx context.Context, shard string) (Start, error)
 	// Checkpoint is how far the sink durably is in the shard. It only looks, and may be called at any time.

@@ -50,7 +50,7 @@ func (w *Watermarks) Index(ctx context.Context) (time.Time, error) {
 	return through, nil
 }
 
-// SafeToTrim gives for each listed shard the sequence number up to which, inclusive, both sinks durably hold every record
+// SafeToTrim gives for each listed shard the sequence number up to which, inclusive, both sinks hold every record
 // as a whole (invariant 6). A shard of which one of them holds nothing yet is left out: nothing of it may be trimmed.
 func (w *Watermarks) SafeToTrim(ctx context.Context) (map[string]string, error) {
 	shards, err := w.source.Shards(ctx)

@@ -9,8 +9,9 @@
 //
 // What is acked survives kill -9 and the loss of power: every write that somebody is told about is synced first,
 // its directory entries included. A record becomes visible to readers only after its sync, so that nothing built from
-// the stream can ever be ahead of it. Writes that nobody depends on (a lease renewal, a claim's "done" mark, a
-// checkpoint that only refreshes its time) are not synced, and say so where they are made.
+// the stream can ever be ahead of it. Writes that can be made again (the index's, from the stream; a lease renewal; a
+// claim's "done" mark) are not synced, and say so where they are made. All share one log, so a synced write carries along
+// whatever was written before it.
 //
 // # When the disk fails or fills
 //

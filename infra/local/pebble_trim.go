@@ -18,7 +18,7 @@ type TrimStats struct {
 
 // Trim removes the records that are older than Retention, and the oldest while all shards together are larger than
 // RetentionBytes, from each shard in proportion to its size. It never removes the record at safe[shard] or one after it:
-// safe is the sequence number that the slowest sink has durably reached, and that sink may be in the middle of the
+// safe is the sequence number that the slowest sink has reached, durably once this trim is, and that sink may be in the middle of the
 // record. A shard that is not in safe, or is "" there, keeps everything.
 func (st *Stream) Trim(ctx context.Context, safe map[string]string) (TrimStats, error) {
 	st.trim.Lock()
