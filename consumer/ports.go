@@ -82,7 +82,8 @@ type Index interface {
 	// Apply stores the entries, one item per event id, and moves the shard's checkpoint to the given one. Whatever happens,
 	// a checkpoint that is found later has all entries before it (invariant 6); a crash may take both back together, as
 	// long as the stream still holds the records. The same entries again change nothing. A checkpoint that lies behind
-	// the stored one leaves the stored one.
+	// the stored one leaves the stored one; entries that move none, since the stream does not give them again, are
+	// durable when it returns.
 	Apply(ctx context.Context, shard string, entries []Entry, to Checkpoint) error
 	// Checkpoint of the shard; the zero Checkpoint when there is none.
 	Checkpoint(ctx context.Context, shard string) (Checkpoint, error)

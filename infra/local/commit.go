@@ -72,9 +72,13 @@ func detach[T any](ctx context.Context, s *Store, op func() (T, error)) (T, erro
 	}
 }
 
-// commit applies and frees the batch. The caller has entered. With pebble.Sync a nil error means that it is durable.
-// essential writes go on while flushing fails: those that make room.
+// commit applies and frees a batch of the state. The caller has entered. With pebble.Sync a nil error means that it is
+// durable. essential writes go on while flushing fails: those that make room.
 func (s *Store) commit(b *pebble.Batch, opts *pebble.WriteOptions, essential bool) error {
+	return s.commitTo(s.db, b, opts, essential)
+}
+
+func (s *Store) commitTo(db *pebble.DB, b *pebble.Batch, opts *pebble.WriteOptions, essential bool) error {
 	err := s.health.fatalErr()
 	if err == nil && !essential {
 		if err = s.Err(); err == nil {
@@ -84,13 +88,13 @@ func (s *Store) commit(b *pebble.Batch, opts *pebble.WriteOptions, essential boo
 	if err != nil {
 		return errors.Join(err, b.Close())
 	}
-	return s.apply(b, opts)
+	return s.apply(db, b, opts)
 }
 
 // apply is commit without its checks. A failed commit reaches us through health, since Apply itself returns nil when the
 // Logger's Fatalf returns.
-func (s *Store) apply(b *pebble.Batch, opts *pebble.WriteOptions) error {
-	if err := s.db.Apply(b, opts); err != nil {
+func (s *Store) apply(db *pebble.DB, b *pebble.Batch, opts *pebble.WriteOptions) error {
+	if err := db.Apply(b, opts); err != nil {
 		return fmt.Errorf("writing state: %w", err)
 	}
 	if err := s.health.fatalErr(); err != nil {
@@ -103,8 +107,10 @@ func (s *Store) apply(b *pebble.Batch, opts *pebble.WriteOptions) error {
 }
 
 // get returns a copy of the value, or nil when there is none. The caller has entered.
-func (s *Store) get(key []byte) ([]byte, error) {
-	v, closer, err := s.db.Get(key)
+func (s *Store) get(key []byte) ([]byte, error) { return getFrom(s.db, key) }
+
+func getFrom(db *pebble.DB, key []byte) ([]byte, error) {
+	v, closer, err := db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
 	}
@@ -121,12 +127,18 @@ func (s *Store) get(key []byte) ([]byte, error) {
 
 // scan calls visit with every key that starts with prefix and lies after the key after, in order, until visit returns
 // false. The slices are only good during the call. The caller has entered.
-func (s *Store) scan(ctx context.Context, prefix, after []byte, visit func(key, value []byte) (bool, error)) (err error) {
+func (s *Store) scan(ctx context.Context, prefix, after []byte, visit func(key, value []byte) (bool, error)) error {
+	return scanIn(ctx, s.db, prefix, after, visit)
+}
+
+func scanIn(
+	ctx context.Context, db *pebble.DB, prefix, after []byte, visit func(key, value []byte) (bool, error),
+) (err error) {
 	lower := prefix
 	if bytes.Compare(after, prefix) > 0 {
 		lower = append(bytes.Clone(after), 0)
 	}
-	it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: prefixEnd(prefix)})
+	it, err := db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: prefixEnd(prefix)})
 	if err != nil {
 		return fmt.Errorf("reading state: %w", err)
 	}

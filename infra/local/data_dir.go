@@ -33,6 +33,7 @@ const (
 )
 
 func stateDir(fsys vfs.FS, dir string) string { return fsys.PathJoin(dir, "state") }
+func indexDir(fsys vfs.FS, dir string) string { return fsys.PathJoin(dir, "index") }
 
 // ScratchDir is where in a data directory whatever only one process needs belongs.
 func ScratchDir(dir string) string { return filepath.Join(dir, "scratch") }
@@ -66,7 +67,7 @@ func openDataDir(fsys vfs.FS, dir string) (io.Closer, error) {
 	if err := checkFormat(fsys, dir); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	err = mkdirSynced(fsys, stateDir(fsys, dir))
+	err = errors.Join(mkdirSynced(fsys, stateDir(fsys, dir)), mkdirSynced(fsys, indexDir(fsys, dir)))
 	if err == nil {
 		// Also when it was there: its maker may have been killed before this sync.
 		err = syncDir(fsys, dir)

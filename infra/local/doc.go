@@ -1,6 +1,6 @@
 // Package local holds the adapters of a Penstock that runs on one machine, without an account and without a container:
-// the stream, the index and all other state in one Pebble database, bodies as plain files behind an embedded S3
-// endpoint, and SQL in DuckDB.
+// the stream and all other state in one Pebble database, the index in another, bodies as plain files behind an embedded
+// S3 endpoint, and SQL in DuckDB.
 //
 // It imports the ports it implements (ingest, consumer, consumer/query), schemas, and the embedded engines. It must
 // never import another adapter, the HTTP side, or the command line, and none of its types may appear in a core.
@@ -9,9 +9,9 @@
 //
 // What is acked survives kill -9 and the loss of power: every write that somebody is told about is synced first,
 // its directory entries included. A record becomes visible to readers only after its sync, so that nothing built from
-// the stream can ever be ahead of it. Writes that can be made again (the index's, from the stream; a lease renewal; a
-// claim's "done" mark) are not synced, and say so where they are made. All share one log, so a synced write carries along
-// whatever was written before it.
+// the stream can ever be ahead of it. Writes that can be made again (a lease renewal; a claim's "done" mark) are not synced,
+// and say so where they are made. The index has no log at all: after a crash it is read again from the stream, from the
+// last checkpoint that it had flushed, and no record is trimmed before that has passed it.
 //
 // # When the disk fails or fills
 //

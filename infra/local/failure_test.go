@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
@@ -206,26 +207,44 @@ func TestManifestFailure(t *testing.T) {
 // A flush that fails is tried again by Pebble; until it succeeds new writes are refused, and reads go on.
 func TestFlushFailure(t *testing.T) {
 	t.Parallel()
-	var f faults
-	s := openTest(t, testConfig(f.wrap(vfs.NewMem())))
-	mustPut(t, s, recordIn(s, 0, "before"))
-	f.set(func(op errorfs.Op) bool { return op.Kind == errorfs.OpCreate && filepath.Ext(op.Path) == ".sst" }, syscall.ENOSPC, nil)
-	if _, err := s.db.AsyncFlush(); err != nil {
-		t.Fatal(err)
+	for name, database := range map[string]func(*Store) *pebble.DB{
+		"state": func(s *Store) *pebble.DB { return s.db },
+		"index": func(s *Store) *pebble.DB { return s.items },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var f faults
+			s := openTest(t, testConfig(f.wrap(vfs.NewMem())))
+			mustPut(t, s, recordIn(s, 0, "before"))
+			e, encoded := event(t, 1)
+			at := consumer.Checkpoint{Position: schemas.Position{Sequence: "1"}}
+			if err := s.index.Apply(t.Context(), s.stream.shards[0].id, []consumer.Entry{{Event: e, Encoded: encoded}}, at); err != nil {
+				t.Fatal(err)
+			}
+			f.set(func(op errorfs.Op) bool {
+				return op.Kind == errorfs.OpCreate && filepath.Ext(op.Path) == ".sst" && filepath.Base(filepath.Dir(op.Path)) == name
+			}, syscall.ENOSPC, nil)
+			if _, err := database(s).AsyncFlush(); err != nil {
+				t.Fatal(err)
+			}
+			waitFor(t, func() bool { return s.Err() != nil })
+			if err := s.Err(); !errors.Is(err, ingest.ErrStorageFull) {
+				t.Errorf("Err() = %v, want ErrStorageFull", err)
+			}
+			if err := s.stream.Put(t.Context(), []ingest.Record{recordIn(s, 1, "during")})[0]; !errors.Is(err, ingest.ErrStorageFull) {
+				t.Errorf("Put while flushing fails: %v, want ErrStorageFull", err)
+			}
+			if got := readAll(t, s, 0); len(got) != 1 {
+				t.Errorf("read %v", got)
+			}
+			if _, err := s.index.Get(t.Context(), e.ID); err != nil {
+				t.Errorf("the index can't be read: %v", err)
+			}
+			f.set(nil, nil, nil)
+			waitFor(t, func() bool { return s.Err() == nil })
+			mustPut(t, s, recordIn(s, 0, "after"))
+		})
 	}
-	waitFor(t, func() bool { return s.Err() != nil })
-	if err := s.Err(); !errors.Is(err, ingest.ErrStorageFull) {
-		t.Errorf("Err() = %v, want ErrStorageFull", err)
-	}
-	if err := s.stream.Put(t.Context(), []ingest.Record{recordIn(s, 1, "during")})[0]; !errors.Is(err, ingest.ErrStorageFull) {
-		t.Errorf("Put while flushing fails: %v, want ErrStorageFull", err)
-	}
-	if got := readAll(t, s, 0); len(got) != 1 {
-		t.Errorf("read %v", got)
-	}
-	f.set(nil, nil, nil)
-	waitFor(t, func() bool { return s.Err() == nil })
-	mustPut(t, s, recordIn(s, 0, "after"))
 }
 
 // waitFor returns when the condition holds.

@@ -16,11 +16,12 @@ import (
 // errorLogInterval keeps Pebble, which retries a failed flush at once and without end, from filling the log.
 const errorLogInterval = 10 * time.Second
 
-// health takes what Pebble reports and turns it into an answer to "can we still write?". It is Pebble's Logger, too:
+// health takes what one Pebble reports and turns it into an answer to "can we still write?". It is Pebble's Logger, too:
 // Fatalf is how Pebble says that it must not go on.
 type health struct {
 	logger *slog.Logger
 	failed chan struct{}
+	whole  *health // fails together with this one; nil if this is the whole
 	// flushFailed gets the first failed flush, for Open.
 	flushFailed chan error
 
@@ -73,6 +74,10 @@ func (h *health) fail(err error) {
 	}
 	h.fatal = fmt.Errorf("local store has failed and refuses writes until it is restarted: %w", withFull(err))
 	close(h.failed)
+	if h.whole != nil {
+		h.whole.fail(err)
+		return
+	}
 	h.logger.Error("local store has failed; writes are refused until restart", "error", err)
 }
 
@@ -115,6 +120,10 @@ func (h *health) err() error {
 		return h.fatal
 	}
 	return h.flush
+}
+
+func newHealth(logger *slog.Logger, whole *health) *health {
+	return &health{logger: logger, failed: make(chan struct{}), flushFailed: make(chan error, 1), whole: whole}
 }
 
 // fatalErr is err without the passing kind.

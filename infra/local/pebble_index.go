@@ -14,10 +14,13 @@ import (
 	"penstock/schemas"
 )
 
-// Index is the lookup table: one item per event id, beside the checkpoints of the sink that fills it.
+// Index is the lookup table: one item per event id, beside the checkpoints of the sink that fills it. They lie in a database
+// of their own that has no log, because the stream is one: what a crash takes back, from the end and with its checkpoint, is
+// read again. Hence the stream must keep a record until keep has returned for it.
 type Index struct {
 	store   *Store
 	waiting atomic.Int64 // callers of await
+	keeping sync.Mutex   // one keep at a time
 
 	mu     sync.Mutex
 	shards map[string]*indexShard
@@ -31,12 +34,13 @@ type indexShard struct {
 
 	mu    sync.Mutex
 	at    consumer.Checkpoint
-	moved chan struct{} // closed at the next move; nil when nobody waits
+	kept  schemas.Position // what a crash can't take at behind
+	moved chan struct{}    // closed at the next move; nil when nobody waits
 }
 
 func openIndex(s *Store) (*Index, error) {
 	ix := &Index{store: s, shards: make(map[string]*indexShard)}
-	err := s.scan(context.Background(), []byte{kindCheckpoint}, nil, func(key, value []byte) (bool, error) {
+	err := scanIn(context.Background(), s.items, []byte{kindCheckpoint}, nil, func(key, value []byte) (bool, error) {
 		c, err := decodeCheckpoint(value)
 		if err != nil {
 			return false, fmt.Errorf("checkpoint of %s: %w", key[1:], err)
@@ -44,7 +48,7 @@ func openIndex(s *Store) (*Index, error) {
 		if !c.AsOf.IsZero() {
 			s.clock.raise(c.AsOf.UnixNano()) // nothing may arrive before a time that was given out as complete
 		}
-		ix.shards[string(key[1:])] = &indexShard{at: c}
+		ix.shards[string(key[1:])] = &indexShard{at: c, kept: c.Position}
 		return true, nil
 	})
 	if err != nil {
@@ -53,9 +57,7 @@ func openIndex(s *Store) (*Index, error) {
 	return ix, nil
 }
 
-// Apply implements consumer.Index: items and checkpoint in one batch, which is not synced. A crash may take the newest
-// batches back, whole and from the end; they are then read again from the stream. Trim's own synced batch comes after them
-// in the same log, so the stream keeps a record for as long as its items could be taken back.
+// Apply implements consumer.Index: items and checkpoint in one batch.
 func (ix *Index) Apply(ctx context.Context, shard string, entries []consumer.Entry, to consumer.Checkpoint) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("index of %s: %w", shard, err)
@@ -76,10 +78,13 @@ func (ix *Index) Apply(ctx context.Context, shard string, entries []consumer.Ent
 	if batch.Empty() {
 		return batch.Close()
 	}
-	if err := ix.store.commit(batch, pebble.NoSync, false); err != nil {
+	if err := ix.store.commitTo(ix.store.items, batch, pebble.NoSync, false); err != nil {
 		return fmt.Errorf("index of %s: %w", shard, err)
 	}
 	sh.move(next)
+	if len(entries) > 0 && next.Position == from.Position {
+		return ix.keep(ctx) // nobody would read these again
+	}
 	return nil
 }
 
@@ -89,7 +94,7 @@ func (ix *Index) batch(shard string, entries []consumer.Entry, from, to consumer
 	for i := range entries {
 		size += overhead + len(entries[i].Encoded)
 	}
-	batch := ix.store.db.NewBatchWithSize(size)
+	batch := ix.store.items.NewBatchWithSize(size)
 	for i := range entries {
 		if err := batch.Set(keyItem(entries[i].Event.ID), entries[i].Encoded, nil); err != nil {
 			return nil, errors.Join(err, batch.Close())
@@ -118,6 +123,44 @@ func later(from, to consumer.Checkpoint) consumer.Checkpoint {
 	return to
 }
 
+// keep returns once no crash can take back what was applied before the call. The caller has entered.
+func (ix *Index) keep(ctx context.Context) error {
+	ix.keeping.Lock()
+	defer ix.keeping.Unlock()
+	applied := make(map[*indexShard]schemas.Position)
+	ix.mu.Lock()
+	for _, sh := range ix.shards {
+		applied[sh] = sh.checkpoint().Position // which moves after its batch is applied
+	}
+	ix.mu.Unlock()
+	flushed, err := ix.store.items.AsyncFlush()
+	if err != nil {
+		return fmt.Errorf("flushing the index: %w", err)
+	}
+	select {
+	case <-flushed:
+	case <-ix.store.Failed():
+		return ix.store.Err()
+	case <-ctx.Done():
+		return fmt.Errorf("flushing the index: %w", ctx.Err())
+	}
+	for sh, at := range applied {
+		sh.mu.Lock()
+		sh.kept = at
+		sh.mu.Unlock()
+	}
+	return nil
+}
+
+// keeps reports whether no crash can take the shard's checkpoint back to the record of that number, or before it.
+func (ix *Index) keeps(shard string, sequence uint64) bool {
+	sh := ix.shard(shard)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	kept, err := parseSequence(sh.kept.Sequence)
+	return err == nil && kept > sequence
+}
+
 // Checkpoint implements consumer.Index.
 func (ix *Index) Checkpoint(ctx context.Context, shard string) (consumer.Checkpoint, error) {
 	if err := ctx.Err(); err != nil {
@@ -141,7 +184,7 @@ func (ix *Index) Get(ctx context.Context, id string) (schemas.Event, error) {
 		return schemas.Event{}, err
 	}
 	defer ix.store.leave()
-	v, err := ix.store.get(keyItem(id))
+	v, err := getFrom(ix.store.items, keyItem(id))
 	if err != nil {
 		return schemas.Event{}, fmt.Errorf("event %s: %w", id, err)
 	}
@@ -163,7 +206,7 @@ func (ix *Index) has(ids []string) ([]bool, error) {
 	defer ix.store.leave()
 	found := make([]bool, len(ids))
 	for i, id := range ids {
-		_, closer, err := ix.store.db.Get(keyItem(id))
+		_, closer, err := ix.store.items.Get(keyItem(id))
 		if errors.Is(err, pebble.ErrNotFound) {
 			continue
 		}

@@ -9,33 +9,58 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// pebbleOptions fit a log that is written once, read once or twice soon after, and removed in ranges, beside a table
-// that is written once and looked up by key.
+// cacheSize is what both databases keep of their files in memory, in bytes.
+const cacheSize = 64 << 20
+
+// stateOptions fit a log that is written once, read once or twice soon after, and removed in ranges.
 // syncGap is how long after a sync the next one waits.
-func pebbleOptions(fsys vfs.FS, h *health, syncGap func() time.Duration) *pebble.Options {
+func stateOptions(fsys vfs.FS, h *health, cache *pebble.Cache, syncGap func() time.Duration) *pebble.Options {
+	// Records of some size are written once to a blob file and not again by every compaction.
+	opts := options(fsys, h, cache, 4<<10)
+	// A trim gives its disk space back soon, also when nothing is written after it.
+	opts.FlushDelayDeleteRange = 10 * time.Second
+	opts.WALMinSyncInterval = syncGap
+	// Fresh files stay as they are: most of what is in them is trimmed soon.
+	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
+		settings := pebble.DBCompressionBalanced
+		settings.Name, settings.Levels[0] = "penstock", sstable.NoCompression
+		return settings
+	})
+	return opts
+}
+
+// indexOptions fit a table that is written once and looked up by key, and whose log is the stream.
+func indexOptions(fsys vfs.FS, h *health, cache *pebble.Cache) *pebble.Options {
+	// Compactions merge the keys; the items stay where the flush wrote them, compressed as far as that costs little.
+	opts := options(fsys, h, cache, 256)
+	opts.DisableWAL = true
+	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
+	return opts
+}
+
+// options are what both databases share. Values of separate bytes and more go to blob files.
+func options(fsys vfs.FS, h *health, cache *pebble.Cache, separate int) *pebble.Options {
 	opts := &pebble.Options{
 		FS:     fsys,
+		Cache:  cache,
 		Logger: h,
 		// FormatMajorVersion stands still until we choose otherwise, so that going back one release stays possible.
 		FormatMajorVersion: pebble.FormatValueSeparation,
-		// Large enough that a sink which is up to date reads from memory, small enough to replay in a second.
-		MemTableSize:                32 << 20,
+		// Large enough that a sink which is up to date reads from memory, small enough to be replayed in a moment.
+		MemTableSize:                16 << 20,
 		MemTableStopWritesThreshold: 4,
-		CacheSize:                   64 << 20,
 		MaxOpenFiles:                1000,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
-		// A trim gives its disk space back soon, also when nothing is written after it.
-		FlushDelayDeleteRange: 10 * time.Second,
-		WALMinSyncInterval:    syncGap,
+		EventListener:               h.listener(),
 	}
-	// Records and bodies of some size are written once to a blob file and not again by every compaction. The rewrite
-	// that reclaims the space of single dead values is rarely needed: whole ranges die together.
+	// The rewrite that reclaims the space of single dead values is rarely needed: the stream's die together, the index's by
+	// erasure alone.
 	opts.Experimental.ValueSeparationPolicy = func() pebble.ValueSeparationPolicy {
 		return pebble.ValueSeparationPolicy{
 			Enabled:               true,
-			MinimumSize:           4 << 10,
+			MinimumSize:           separate,
 			MaxBlobReferenceDepth: 10,
 			RewriteMinimumAge:     5 * time.Minute,
 			TargetGarbageRatio:    0.3,
@@ -45,15 +70,5 @@ func pebbleOptions(fsys vfs.FS, h *health, syncGap func() time.Duration) *pebble
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	opts.ApplyCompressionSettings(compression)
-	opts.EventListener = h.listener()
 	return opts
-}
-
-// compression leaves fresh files as they are: most of what is in them moves on or is trimmed soon. What settles at the bottom
-// stays for ever and is compressed well.
-func compression() pebble.DBCompressionSettings {
-	settings := pebble.DBCompressionBalanced
-	settings.Name, settings.Levels[0] = "penstock", sstable.NoCompression
-	return settings
 }

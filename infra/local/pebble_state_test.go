@@ -84,15 +84,16 @@ func TestDamagedState(t *testing.T) {
 	t.Parallel()
 	cfg := testConfig(vfs.NewMem())
 	s := mustOpen(t, cfg)
-	damage := func(key []byte) {
+	damageIn := func(db *pebble.DB, key []byte) {
 		t.Helper()
-		if err := s.db.Set(key, []byte{0xff}, pebble.Sync); err != nil {
+		if err := errors.Join(db.Set(key, []byte{0xff}, pebble.NoSync), db.Flush()); err != nil {
 			t.Fatal(err)
 		}
 	}
+	damage := func(key []byte) { t.Helper(); damageIn(s.db, key) }
 	mustPut(t, s, recordIn(s, 0, "x"), recordIn(s, 1, "x"))
 	damage(keyRecord(0, 1))
-	damage(keyItem("i"))
+	damageIn(s.items, keyItem("i"))
 	damage(keyClaim("k"))
 	lease, _ := prefixNames(kindLease, "index", "s")
 	damage(lease)

@@ -121,7 +121,7 @@ func (st *Stream) write(ctx context.Context, w *write, records []ingest.Record, 
 		defer st.store.release()
 		defer st.flying.Release(weight)
 		if err == nil {
-			err = st.store.apply(batch, pebble.Sync)
+			err = st.store.apply(st.store.db, batch, pebble.Sync)
 		}
 		if err == nil {
 			st.publish(w)

@@ -114,11 +114,15 @@ func (ix *Index) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	defer ix.store.leave()
-	batch := ix.store.db.NewBatch()
+	batch := ix.store.items.NewBatch()
 	if err := batch.Delete(keyItem(id), nil); err != nil {
 		return fmt.Errorf("remove event %s from the index: %w", id, errors.Join(err, batch.Close()))
 	}
-	if err := ix.store.commit(batch, pebble.Sync, true); err != nil {
+	err := ix.store.commitTo(ix.store.items, batch, pebble.NoSync, true)
+	if err == nil {
+		err = ix.keep(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("remove event %s from the index: %w", id, err)
 	}
 	return nil

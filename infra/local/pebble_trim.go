@@ -18,8 +18,8 @@ type TrimStats struct {
 
 // Trim removes the records that are older than Retention, and the oldest while all shards together are larger than
 // RetentionBytes, from each shard in proportion to its size. It never removes the record at safe[shard] or one after it:
-// safe is the sequence number that the slowest sink has reached, durably once this trim is, and that sink may be in the middle of the
-// record. A shard that is not in safe, or is "" there, keeps everything.
+// safe is the sequence number that the slowest sink has reached, and that sink may be in the middle of the record; of the
+// index, Trim itself makes sure that it is durable. A shard that is not in safe, or is "" there, keeps everything.
 func (st *Stream) Trim(ctx context.Context, safe map[string]string) (TrimStats, error) {
 	st.trim.Lock()
 	defer st.trim.Unlock()
@@ -67,6 +67,11 @@ func (st *Stream) trimShard(ctx context.Context, sh *shard, v view, safe uint64,
 	stats := TrimStats{HeldBytes: wantedTotal - cutTotal}
 	if cut <= v.horizon {
 		return stats, nil
+	}
+	if !st.store.index.keeps(sh.id, cut) {
+		if err := st.store.index.keep(ctx); err != nil {
+			return TrimStats{}, err
+		}
 	}
 	// First the horizon, then the records: see page.
 	sh.moveHorizon(cut, cutTotal)

@@ -58,16 +58,18 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// Store is the state of a local Penstock: one Pebble database, so that what belongs together (an index item and its
-// checkpoint) is one atomic batch. Its methods and those of its parts are safe for concurrent use.
+// Store is the state of a local Penstock: a Pebble database for what must be durable when it is told of, and one for the
+// index, which can be made again from the stream. Its methods and those of its parts are safe for concurrent use.
 type Store struct {
-	cfg    Config
-	dir    io.Closer // lock on the data directory
-	db     *pebble.DB
-	guard  *DiskGuard
-	health health
+	cfg   Config
+	dir   io.Closer  // lock on the data directory
+	db    *pebble.DB // the state
+	items *pebble.DB // the index
+	guard *DiskGuard
+	// health is the whole's and the state's, itemsHealth the index's.
+	health, itemsHealth *health
 
-	// gate is held shared by everything that touches db, and exclusively by Close: Pebble panics when used after it.
+	// gate is held shared by everything that touches the databases, and exclusively by Close: Pebble panics when used after it.
 	gate    sync.RWMutex
 	closed  bool
 	closing chan struct{} // wakes those who wait
@@ -106,12 +108,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cfg:     cfg,
 		dir:     lock,
 		guard:   NewDiskGuard(cfg.FS, cfg.Dir, cfg.MinFree),
-		health:  health{logger: cfg.Logger, failed: make(chan struct{}), flushFailed: make(chan error, 1)},
+		health:  newHealth(cfg.Logger, nil),
 		closing: make(chan struct{}),
 		slots:   make(chan struct{}, maxDetached),
 		clock:   clock{now: cfg.Now},
 	}
-	if s.db, err = s.openDB(ctx); err != nil {
+	s.itemsHealth = newHealth(cfg.Logger, s.health)
+	if err := s.openDatabases(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening state in %s: %w", cfg.Dir, err), lock.Close())
 	}
 	if err := s.openParts(); err != nil {
@@ -120,17 +123,30 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// openDB opens Pebble, which replays its log and waits until all of it is flushed. A flush that fails it tries again at once
+func (s *Store) openDatabases(ctx context.Context) (err error) {
+	cache := pebble.NewCache(cacheSize)
+	defer cache.Unref() // the databases hold it
+	if s.db, err = s.openState(ctx, cache); err != nil {
+		return err
+	}
+	if s.items, err = pebble.Open(indexDir(s.cfg.FS, s.cfg.Dir), indexOptions(s.cfg.FS, s.itemsHealth, cache)); err != nil {
+		return errors.Join(fmt.Errorf("index: %w", withFull(err)), s.db.Close())
+	}
+	return nil
+}
+
+// openState opens Pebble, which replays its log and waits until all of it is flushed. A flush that fails it tries again at once
 // and without end, so a start on a full disk would never come to one. Then, or when ctx ends, this gives up; the lock
 // that Pebble has on the state stays until it gives up too, or the process ends.
-func (s *Store) openDB(ctx context.Context) (*pebble.DB, error) {
+func (s *Store) openState(ctx context.Context, cache *pebble.Cache) (*pebble.DB, error) {
 	type opened struct {
 		db  *pebble.DB
 		err error
 	}
 	done := make(chan opened, 1)
+	opts := stateOptions(s.cfg.FS, s.health, cache, s.syncGap)
 	go func() {
-		db, err := pebble.Open(stateDir(s.cfg.FS, s.cfg.Dir), pebbleOptions(s.cfg.FS, &s.health, s.syncGap))
+		db, err := pebble.Open(stateDir(s.cfg.FS, s.cfg.Dir), opts)
 		done <- opened{db, err}
 	}()
 	var cause error
@@ -230,7 +246,12 @@ func (s *Store) Tombstones() *Tombstones { return s.tombstones }
 func (s *Store) Guard() *DiskGuard { return s.guard }
 
 // Err says why the store refuses writes, or nil. See the package comment for what to make of it.
-func (s *Store) Err() error { return s.health.err() }
+func (s *Store) Err() error {
+	if err := s.health.err(); err != nil {
+		return err
+	}
+	return s.itemsHealth.err()
+}
 
 // Prove returns nil once a write of its own is as durable as an ack asks for. It is for a readiness check: Err knows only of
 // what failed, not of a disk that hangs.
@@ -263,14 +284,18 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	var errs []error
-	// A flush spares the next start the replay of the log. After a failure the log is what a restart needs.
-	if s.Err() == nil {
-		if err := s.db.Flush(); err != nil {
-			errs = append(errs, fmt.Errorf("flushing state: %w", err))
+	// A flush spares the next start the replay of the log, and the index a second reading of the stream. After a failure the
+	// log is what a restart needs.
+	healthy := s.Err() == nil
+	for _, db := range []*pebble.DB{s.items, s.db} {
+		if healthy {
+			if err := db.Flush(); err != nil {
+				errs = append(errs, fmt.Errorf("flushing state: %w", err))
+			}
 		}
-	}
-	if err := s.db.Close(); err != nil {
-		errs = append(errs, fmt.Errorf("closing state: %w", err))
+		if err := db.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("closing state: %w", err))
+		}
 	}
 	if err := s.dir.Close(); err != nil {
 		errs = append(errs, fmt.Errorf("unlocking data directory: %w", err))

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// SafeToTrim tells, per shard, the sequence number up to which every sink holds the stream: durably, or in
-// this store's log before whatever is written from now on.
+// SafeToTrim tells, per shard, the sequence number up to which every sink holds the stream: the lake durably, the index as far
+// as its checkpoint says.
 type SafeToTrim func(ctx context.Context) (map[string]string, error)
 
 // Tend does the store's housekeeping every interval until ctx ends: it trims the stream behind the slowest sink and
