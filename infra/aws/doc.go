@@ -1,0 +1,12 @@
+// Package aws holds the adapters of a Penstock on AWS: the stream on Kinesis Data Streams, index and state in DynamoDB, bodies
+// in S3, the lake's catalog in Glue. Its files are named like those of infra/local, whose adapters implement the same ports.
+//
+// It imports the ports it implements (ingest, consumer), schemas, and the AWS SDK. It must never import another adapter, the
+// HTTP side, or the command line, and none of its types may appear in a core.
+//
+// # Unknown is not failed
+//
+// The SDK repeats a request by itself, and then tells of the last try only. Where a repeated request that had landed already
+// makes a double, or is told a conflict with itself, its retries are off (once): PutRecords and UpdateTable. What
+// became of a write that ended with an error is decided in one place, outcome.
+package aws
