@@ -90,6 +90,7 @@ type fakeStream struct {
 	flying   map[schemas.HashKey]int
 	attempts map[string][]attempt         // by event id
 	log      map[string][]schemas.Event   // by shard
+	stored   []schemas.Event              // in order
 	at       map[string][]schemas.HashKey // stored copies by event id
 	broken   []string                     // what a call did wrong
 	open     map[string]int               // writes by event id that are begun and may yet land
@@ -122,7 +123,18 @@ func evenShards(n int) []Shard {
 	return shards
 }
 
-func (s *fakeStream) Shards(context.Context) ([]Shard, error) { return slices.Clone(s.shards), nil }
+func (s *fakeStream) Shards(context.Context) ([]Shard, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.shards), nil
+}
+
+// reshard replaces the open shards.
+func (s *fakeStream) reshard(shards []Shard) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shards = shards
+}
 
 func (s *fakeStream) Put(ctx context.Context, records []Record) []error {
 	events := s.check(records)
@@ -245,6 +257,7 @@ func (s *fakeStream) store(k schemas.HashKey, events []schemas.Event) {
 	}
 	for _, e := range events {
 		s.log[shard] = append(s.log[shard], e)
+		s.stored = append(s.stored, e)
 		s.at[e.ID] = append(s.at[e.ID], k)
 	}
 }
@@ -491,12 +504,12 @@ func (w *world) leftovers() string {
 	case len(w.stream.broken) != 0:
 		return strings.Join(w.stream.broken, "\n")
 	}
-	for _, l := range w.router.lanes {
+	for _, l := range w.router.Load().lanes {
 		if l.bytes.Load() != 0 || l.queue.events != 0 || l.queue.first != nil || l.queue.last != nil {
-			return fmt.Sprintf("lane %s is not empty", l.shard.ID)
+			return fmt.Sprintf("lane %v is not empty", l.hashKey)
 		}
 		if l.free != w.stream.slots {
-			return fmt.Sprintf("lane %s has %d free slots", l.shard.ID, l.free)
+			return fmt.Sprintf("lane %v has %d free slots", l.hashKey, l.free)
 		}
 	}
 	return ""

@@ -98,10 +98,10 @@ func (l *lane) pack(f *flight) []Record {
 			events = append(events, it.encoded)
 		}
 		start := len(buffer)
-		buffer = schemas.AppendAggregate(buffer, recordKey, l.shard.First, events)
+		buffer = schemas.AppendAggregate(buffer, recordKey, l.hashKey, events)
 		records[k] = Record{
 			PartitionKey: recordKey,
-			HashKey:      l.shard.First,
+			HashKey:      l.hashKey,
 			Data:         buffer[start:len(buffer):len(buffer)],
 		}
 	}

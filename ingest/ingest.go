@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"penstock/schemas"
@@ -28,7 +29,8 @@ type Ingest struct {
 	claims   Claims
 	ledger   Ledger
 	budget   *Budget
-	router   *router
+	stream   Stream
+	router   atomic.Pointer[router]
 	keys     *keys
 	aside    chan struct{} // slots for calls of claims and ledger
 	large    chan struct{} // slots for large requests
@@ -38,7 +40,7 @@ type Ingest struct {
 	abort    context.CancelFunc
 }
 
-// New starts the lanes, one for each shard that is open now. ctx is for that listing. claims and ledger serve
+// New makes the lanes, one for each shard that is open now. ctx is for that listing. claims and ledger serve
 // Idempotency-Key.
 func New(
 	ctx context.Context, cfg Config, stream Stream, bodies Bodies, claims Claims, ledger Ledger, budget *Budget,
@@ -52,26 +54,51 @@ func New(
 	if cfg.Now == nil {
 		return nil, errors.New("ingest: Now is missing")
 	}
-	shards, err := stream.Shards(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("ingest: listing the stream's shards: %w", err)
-	}
 	in := &Ingest{
-		cfg: cfg, bodies: bodies, claims: claims, ledger: ledger, budget: budget,
+		cfg: cfg, stream: stream, bodies: bodies, claims: claims, ledger: ledger, budget: budget,
 		keys: newKeys(), aside: make(chan struct{}, maxAside), large: make(chan struct{}, cfg.Large), gate: newGate(cfg.Now), counters: newCounters(),
 	}
 	in.ctx, in.abort = context.WithCancel(context.WithoutCancel(ctx))
-	in.router, err = newRouter(shards, func(s Shard) *lane {
-		return &lane{
-			shard: s, stream: stream, budget: budget, counters: in.counters, gate: in.gate, ctx: in.ctx,
-			overhead: schemas.AggregatedSize(recordKey, s.First, nil), free: cfg.Slots,
-		}
-	})
-	if err != nil {
+	in.router.Store(&router{})
+	if err := in.Refresh(ctx); err != nil {
 		in.abort()
-		return nil, fmt.Errorf("ingest: %w", err)
+		return nil, err
 	}
 	return in, nil
+}
+
+// Refresh lists the stream's shards again and goes by what it finds; after an error all stays as it was. Call it every few
+// seconds if shards may be split or merged, from one goroutine. Nothing is lost before that: a hash key always lies in some
+// shard, though after a split all go to one of two.
+//
+// A lane belongs to its hash key, not to a shard, and so it keeps its order over a reshard: of two shards that one was split
+// into, the lower goes on in its lane, as does what two were merged into. A lane that is not among the new ones gets no more
+// events, and is forgotten when those that it has are settled.
+func (in *Ingest) Refresh(ctx context.Context) error {
+	shards, err := in.stream.Shards(ctx)
+	if err != nil {
+		return fmt.Errorf("ingest: list the stream's shards: %w", err)
+	}
+	old := in.router.Load()
+	next, err := newRouter(shards, func(k schemas.HashKey) *lane {
+		if l := old.with(k); l != nil {
+			return l
+		}
+		return in.newLane(k)
+	})
+	if err != nil {
+		return fmt.Errorf("ingest: %w", err)
+	}
+	next.retire(old)
+	in.router.Store(next)
+	return nil
+}
+
+func (in *Ingest) newLane(k schemas.HashKey) *lane {
+	return &lane{
+		hashKey: k, stream: in.stream, budget: in.budget, counters: in.counters, gate: in.gate, ctx: in.ctx,
+		overhead: schemas.AggregatedSize(recordKey, k, nil), free: in.cfg.Slots,
+	}
 }
 
 // Busy reports whether anybody waits for an ack.

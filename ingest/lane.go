@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"penstock/schemas"
 )
 
 const (
@@ -15,14 +17,14 @@ const (
 	longestPause = 500 * time.Millisecond
 )
 
-// lane carries events to one shard. It flushes at once while it has a free request slot and gathers while it has none,
+// lane carries events to the shard of its hash key. It flushes at once while it has a free request slot and gathers while it has none,
 // so it needs no timer and, when idle, no goroutine.
 //
 // All its records bear one hash key, which never changes, and an item never changes its lane. So an event whose fate is
 // unknown keeps its hash key for every later attempt, whatever becomes of the shards meanwhile: a copy that landed and
 // one that comes later share one lineage of shards, in which a consumer finds the double.
 type lane struct {
-	shard    Shard
+	hashKey  schemas.HashKey
 	stream   Stream
 	budget   *Budget
 	counters *counters

@@ -176,7 +176,7 @@ func (r *request) encode(i int, event *schemas.Event) error {
 		}
 		size += more
 	}
-	it := &item{group: r.group, encoded: encoded, size: int64(size), lane: r.in.router.lane(event.PartitionKey)}
+	it := &item{group: r.group, encoded: encoded, size: int64(size), lane: r.in.router.Load().lane(event.PartitionKey)}
 	it.lane.bytes.Add(it.size)
 	r.in.counters.queuedBytes.Add(it.size)
 	r.in.counters.queuedEvents.Add(1)

@@ -11,13 +11,15 @@ import (
 
 // router chooses an event's lane. Its lanes never change: another listing of the shards makes another router.
 type router struct {
-	lanes []*lane // by range, ascending
-	turn  atomic.Uint64
+	lanes []*lane // by hash key, ascending
+	// retired are earlier lanes that still have events: should their hash key come back, so do they.
+	retired []*lane
+	turn    atomic.Uint64
 }
 
-// newRouter makes a lane for every shard. The ranges must cover the hash key space without gap and overlap, else some
-// key had no lane or two, and its order were lost.
-func newRouter(shards []Shard, newLane func(Shard) *lane) (*router, error) {
+// newRouter gets a lane for the first hash key of every shard. The ranges must cover the hash key space without gap and
+// overlap, else some key had no lane or two, and its order were lost.
+func newRouter(shards []Shard, laneOf func(schemas.HashKey) *lane) (*router, error) {
 	if len(shards) == 0 {
 		return nil, errors.New("the stream has no open shard")
 	}
@@ -32,7 +34,7 @@ func newRouter(shards []Shard, newLane func(Shard) *lane) (*router, error) {
 		if next = successor(s.Last); (next == schemas.HashKey{}) != (i == len(shards)-1) {
 			return nil, fmt.Errorf("the open shards do not cover the hash key space: shard %s ends at %v", s.ID, s.Last)
 		}
-		r.lanes = append(r.lanes, newLane(s))
+		r.lanes = append(r.lanes, laneOf(s.First))
 	}
 	return r, nil
 }
@@ -67,11 +69,37 @@ func (r *router) lane(partitionKey string) *lane {
 	return best
 }
 
-// index finds the last lane that begins at or before the hash key.
+// index finds the last lane whose hash key is at or before the given one.
 func (r *router) index(k schemas.HashKey) int {
-	i, exact := slices.BinarySearchFunc(r.lanes, k, func(l *lane, k schemas.HashKey) int { return l.shard.First.Compare(k) })
+	i, exact := r.search(k)
 	if exact {
 		return i
 	}
 	return i - 1
+}
+
+func (r *router) search(k schemas.HashKey) (i int, exact bool) {
+	return slices.BinarySearchFunc(r.lanes, k, func(l *lane, k schemas.HashKey) int { return l.hashKey.Compare(k) })
+}
+
+// with gives the lane of exactly this hash key, also a retired one, or nil.
+func (r *router) with(k schemas.HashKey) *lane {
+	if i, exact := r.search(k); exact {
+		return r.lanes[i]
+	}
+	for _, l := range r.retired {
+		if l.hashKey == k {
+			return l
+		}
+	}
+	return nil
+}
+
+// retire takes over from old what is not among the lanes and still has events.
+func (r *router) retire(old *router) {
+	for _, l := range slices.Concat(old.lanes, old.retired) {
+		if r.with(l.hashKey) == nil && l.bytes.Load() > 0 {
+			r.retired = append(r.retired, l)
+		}
+	}
 }
