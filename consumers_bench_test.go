@@ -165,4 +165,6 @@ func (s *countingSink) Deliver(_ context.Context, b consumer.Batch) error {
 	return nil
 }
 
+func (s *countingSink) Leave(context.Context, string) {}
+
 func (s *countingSink) Run(ctx context.Context) error { <-ctx.Done(); return nil }

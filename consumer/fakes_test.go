@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -259,7 +260,7 @@ func (l *memLeases) owners(sink string) map[string]int {
 	defer l.mu.Unlock()
 	owners := map[string]int{}
 	for key, lease := range l.leases {
-		if key[0] == sink {
+		if key[0] == sink && !strings.HasPrefix(key[1], workerPrefix) {
 			owners[lease.Owner]++
 		}
 	}

@@ -44,6 +44,8 @@ type Fleet struct {
 	held    map[string]*holding
 	drained map[string]bool
 	news    chan struct{} // closed and replaced when drained grows
+
+	presence Lease // the manager's own: what shows others that this worker is there
 }
 
 // NewFleet makes a fleet. It does nothing before Run.
@@ -83,6 +85,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	err := <-sinkDone
 	stopKeeping()
 	f.holdings.Wait()
+	f.depart(keepCtx)
 	if err != nil {
 		return fmt.Errorf("%s sink: %w", f.sink.Name(), err)
 	}
@@ -126,12 +129,29 @@ func (f *Fleet) balance(ctx, keepCtx context.Context) error {
 			f.log.Info("lease not taken", "shard", t.next.Shard, "err", err)
 			continue
 		}
+		if t.next.Shard == workerPrefix+f.cfg.Owner {
+			f.presence = t.next
+			continue
+		}
 		f.start(ctx, keepCtx, t.next)
 	}
 	return nil
 }
 
-// plan takes note of the lists and decides which leases to try for.
+// depart lets the other workers know that this one is gone.
+func (f *Fleet) depart(ctx context.Context) {
+	if f.presence.Owner == "" {
+		return
+	}
+	gone := f.presence
+	gone.Owner = ""
+	gone.Renewal++
+	if err := f.put(ctx, &f.presence, gone); err != nil {
+		f.log.Warn("presence not taken back", "err", err)
+	}
+}
+
+// plan takes note of the lists, decides which leases to try for, and lets go of shards that are more than this worker's share.
 func (f *Fleet) plan(shards []Shard, leases []Lease) []take {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -161,7 +181,11 @@ func (f *Fleet) plan(shards []Shard, leases []Lease) []take {
 		sink: f.sink.Name(), self: f.cfg.Owner, life: f.cfg.LeaseLife, seen: f.seen,
 		held: func(shard string) bool { return f.held[shard] != nil },
 	}
-	return b.plan(unread, now)
+	takes, leave := b.plan(unread, now)
+	for _, shard := range leave {
+		f.held[shard].stop()
+	}
+	return takes
 }
 
 // awaitParents waits until this sink has read every parent of the shard to its end. A parent that is no longer listed

@@ -54,6 +54,7 @@ func (f *Fleet) hold(fleetCtx, workCtx, keepCtx context.Context, h *holding) {
 	}
 	f.workers.Done()
 	if fleetCtx.Err() == nil {
+		f.sink.Leave(keepCtx, h.worker.shard.ID)
 		release()
 	}
 	// At shutdown the lease is kept until the sink has made everything durable and keepCtx ends.

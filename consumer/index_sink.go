@@ -90,6 +90,13 @@ func (s *IndexSink) Deliver(ctx context.Context, b Batch) error {
 	return nil
 }
 
+// Leave forgets the shard; nothing of it is buffered.
+func (s *IndexSink) Leave(_ context.Context, shard string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.at, shard)
+}
+
 // apply stores the entries and then moves the checkpoint. When the index refuses one for good it is searched by halves
 // and put in the dead letters, and the others are stored.
 func (s *IndexSink) apply(ctx context.Context, shard string, entries []Entry, to Checkpoint) error {

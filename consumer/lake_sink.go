@@ -83,16 +83,8 @@ func (s *LakeSink) Name() string { return LakeSinkName }
 // Resume forgets what is buffered of the shard, waits for a flush that is on its way with rows of it, and returns the
 // table's offset.
 func (s *LakeSink) Resume(ctx context.Context, shard string) (Start, error) {
-	s.mu.Lock()
-	s.release(s.buffer.forget(shard))
-	fl := s.flight
-	s.mu.Unlock()
-	if fl != nil && fl.carries(shard) {
-		select {
-		case <-fl.done:
-		case <-ctx.Done():
-			return Start{}, ctx.Err()
-		}
+	if s.Leave(ctx, shard); ctx.Err() != nil {
+		return Start{}, ctx.Err()
 	}
 	offsets, err := s.lake.Offsets(ctx)
 	if err != nil {
@@ -105,6 +97,22 @@ func (s *LakeSink) Resume(ctx context.Context, shard string) (Start, error) {
 	s.reach(shard, m.at.AsOf)
 	s.announce()
 	return Start{From: m.at, After: m.whole()}, nil
+}
+
+// Leave forgets what is buffered of the shard, and waits for a flush that is on its way with rows of it: its successor would
+// refuse it, or be refused.
+func (s *LakeSink) Leave(ctx context.Context, shard string) {
+	s.mu.Lock()
+	s.release(s.buffer.forget(shard))
+	s.announce()
+	fl := s.flight
+	s.mu.Unlock()
+	if fl != nil && fl.carries(shard) {
+		select {
+		case <-fl.done:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // Checkpoint is the table's offset.

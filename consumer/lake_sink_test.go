@@ -430,3 +430,44 @@ func (l *resumedLake) Offsets(ctx context.Context) (map[string]Checkpoint, error
 	}
 	return l.memLake.Offsets(ctx)
 }
+
+// TestLeaveForgets: rows of a shard that others go on with are not committed any more, but one flush that is on its way is
+// waited for.
+func TestLeaveForgets(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a")
+		w.lake.delay = func() time.Duration { return time.Minute }
+		s := NewLakeSink(testLake(), w.lake, w.bodies, w.letters)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		if _, err := s.Resume(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		b := oneEvent(t, w, "a")
+		if err := s.Deliver(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		elapse(testLake().FlushAge + time.Second) // the flush is on its way
+		beyond := b.To
+		beyond.Position.Sequence += "0"
+		if err := s.Deliver(t.Context(), Batch{Shard: "a", From: b.To, To: beyond}); err != nil {
+			t.Fatal(err)
+		}
+		s.Leave(t.Context(), "a")
+		if c, err := s.Checkpoint(t.Context(), "a"); err != nil || c.Position != b.To.Position {
+			t.Errorf("the table is at %+v, %v; want %s: Leave did not wait", c, err, b.To.Position)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if c, err := s.Checkpoint(t.Context(), "a"); err != nil || c.Position != b.To.Position {
+			t.Errorf("the table is at %+v, %v; want %s: what came after it was not forgotten", c, err, b.To.Position)
+		}
+		if n := s.Stats().BufferedBytes; n != 0 {
+			t.Errorf("%d bytes are still counted", n)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,13 +33,16 @@ func (s sightings) holder(shard string, now time.Time, life time.Duration) strin
 	return seen.lease.Owner
 }
 
+// workerPrefix+owner, in place of a shard, is a lease by which a worker shows that it is there, also while it has no shard.
+const workerPrefix = "worker/"
+
 // take is a lease that should be tried for: prev is what the store held, nil for none.
 type take struct {
 	prev *Lease
 	next Lease
 }
 
-// balancer decides which leases one worker goes for.
+// balancer decides which leases one worker goes for, and which it lets go.
 type balancer struct {
 	sink, self string
 	life       time.Duration
@@ -47,56 +51,66 @@ type balancer struct {
 	held func(shard string) bool
 }
 
-// plan returns the leases to try for, among the shards that have anything left to read:
-//   - those that bear our own name but nobody works on, since they are ours from before a restart;
-//   - free and stale ones, up to our share, the shards divided by the workers alive, rounded up;
-//   - if there were none: one of the most loaded worker's, if that leaves it no less than us.
+// plan returns the leases to try for and the shards to let go, among those that have anything left to read. Every worker
+// works out the same shares: the shards divided by the workers alive, and what is left over to those who have most, so that
+// nothing moves without need. Then it takes
+//   - its own presence;
+//   - those that bear its name but nobody works on, since they are its own from before a restart;
+//   - free and stale ones, up to its share;
 //
-// One at a time, so that workers that start together don't overshoot and take each other's.
-func (b balancer) plan(shards []string, now time.Time) []take {
-	load := map[string]int{b.self: 0}
-	var own, free []string
+// and lets go what it works on beyond that. So a shard changes hands only when its worker gives it back or is gone.
+func (b balancer) plan(shards []string, now time.Time) (takes []take, leave []string) {
+	takes = append(takes, b.take(workerPrefix+b.self))
+	load := b.workers(now)
+	var own, free, held []string
 	for _, shard := range shards {
 		holder := b.seen.holder(shard, now, b.life)
 		switch {
 		case b.held(shard):
+			held = append(held, shard)
 			load[b.self]++
 		case b.seen[shard].lease.Owner == b.self:
-			load[b.self]++
 			own = append(own, shard)
+			load[b.self]++
 		case holder == "":
 			free = append(free, shard)
 		default:
 			load[holder]++
 		}
 	}
-	share := (len(shards) + len(load) - 1) / len(load)
-	chosen := slices.Concat(own, free[:min(len(free), max(0, share-load[b.self]))])
-	if len(chosen) == 0 {
-		chosen = b.steal(shards, load, now)
-	}
-	takes := make([]take, 0, len(chosen))
-	for _, shard := range chosen {
+	spare := b.share(len(shards), load) - load[b.self]
+	for _, shard := range slices.Concat(own, free[:min(len(free), max(0, spare))]) {
 		takes = append(takes, b.take(shard))
 	}
-	return takes
+	return takes, held[:min(len(held), max(0, -spare))]
 }
 
-// steal picks one shard of the most loaded worker.
-func (b balancer) steal(shards []string, load map[string]int, now time.Time) []string {
-	victim := b.self
-	for owner, n := range load {
-		if n > load[victim] || n == load[victim] && owner < victim {
-			victim = owner
+// workers are those that are alive, each with a load of nothing yet.
+func (b balancer) workers(now time.Time) map[string]int {
+	load := map[string]int{b.self: 0}
+	for name := range b.seen {
+		if strings.HasPrefix(name, workerPrefix) {
+			if owner := b.seen.holder(name, now, b.life); owner != "" {
+				load[owner] = 0
+			}
 		}
 	}
-	if load[victim] < load[b.self]+2 {
-		return nil
+	return load
+}
+
+// share is how many of the shards are to be this worker's.
+func (b balancer) share(shards int, load map[string]int) int {
+	rank := 0 // how many go before it when what is left over is handed out
+	for owner, n := range load {
+		if n > load[b.self] || n == load[b.self] && owner < b.self {
+			rank++
+		}
 	}
-	i := slices.IndexFunc(shards, func(shard string) bool {
-		return !b.held(shard) && b.seen.holder(shard, now, b.life) == victim
-	})
-	return shards[i : i+1]
+	share := shards / len(load)
+	if rank < shards%len(load) {
+		share++
+	}
+	return share
 }
 
 func (b balancer) take(shard string) take {

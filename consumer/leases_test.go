@@ -3,6 +3,7 @@ package consumer
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,17 +32,27 @@ func TestBalancerSharesOut(t *testing.T) {
 			}
 			now = now.Add(testLife / 3)
 		}
-		rounds := 8 + 2*len(shards)
-		for range rounds {
+		// A worker alone has all; the others join it at once.
+		const life, settling = 3, 4 // rounds
+		for range settling {
+			round(workers[:1])
+		}
+		checkBalance(t, table, shards, workers[:1])
+		for range settling {
 			round(workers)
 		}
 		checkBalance(t, table, shards, workers)
 		// Some die without giving back.
 		alive := workers[:rapid.IntRange(1, len(workers)).Draw(t, "alive")]
-		for range rounds {
+		for range life + 1 + settling {
 			round(alive)
 		}
 		checkBalance(t, table, shards, alive)
+		for _, w := range workers {
+			if len(w.robbed) > 0 {
+				t.Fatalf("%s took %v from a worker that was alive", w.name, w.robbed)
+			}
+		}
 		// In balance nobody takes anything.
 		before := fmt.Sprint(ownersOf(table))
 		for range 5 {
@@ -54,13 +65,14 @@ func TestBalancerSharesOut(t *testing.T) {
 }
 
 type tableWorker struct {
-	name string
-	seen sightings
-	held map[string]bool
+	name   string
+	seen   sightings
+	held   map[string]bool
+	robbed []string // leases that were taken while their holder renewed them
 }
 
 func (w *tableWorker) round(table map[string]Lease, shards []string, now time.Time) {
-	for shard := range w.held {
+	for shard := range w.held { // as the renewal does
 		l := table[shard]
 		if l.Owner != w.name {
 			delete(w.held, shard)
@@ -75,18 +87,34 @@ func (w *tableWorker) round(table map[string]Lease, shards []string, now time.Ti
 	}
 	w.seen.observe(leases, now)
 	b := balancer{sink: "s", self: w.name, life: testLife, seen: w.seen, held: func(s string) bool { return w.held[s] }}
-	for _, t := range b.plan(shards, now) {
-		if l, ok := table[t.next.Shard]; ok == (t.prev != nil) && (!ok || l == *t.prev) {
-			table[t.next.Shard] = t.next
+	takes, leave := b.plan(shards, now)
+	for _, t := range takes {
+		l, ok := table[t.next.Shard]
+		if ok != (t.prev != nil) || ok && l != *t.prev {
+			continue
+		}
+		if ok && l.Owner != "" && l.Owner != w.name && now.Sub(w.seen[t.next.Shard].since) < testLife {
+			w.robbed = append(w.robbed, t.next.Shard)
+		}
+		table[t.next.Shard] = t.next
+		if t.next.Shard != workerPrefix+w.name {
 			w.held[t.next.Shard] = true
 		}
+	}
+	for _, shard := range leave {
+		l := table[shard]
+		l.Owner, l.Renewal = "", l.Renewal+1
+		table[shard] = l
+		delete(w.held, shard)
 	}
 }
 
 func ownersOf(table map[string]Lease) map[string]string {
 	owners := map[string]string{}
 	for shard, l := range table {
-		owners[shard] = l.Owner
+		if !strings.HasPrefix(shard, workerPrefix) {
+			owners[shard] = l.Owner
+		}
 	}
 	return owners
 }
@@ -122,7 +150,7 @@ func TestFleetsBalance(t *testing.T) {
 			t.Fatalf("alone: %v", got)
 		}
 		two := w.start("two")
-		eventually(t, 3*testLife, "balance of two", func() bool {
+		eventually(t, testLife, "balance of two", func() bool {
 			got := w.leases.owners(IndexSinkName)
 			return got["one"] == 3 && got["two"] == 3
 		})
@@ -151,8 +179,8 @@ func TestOwnLeasesAreResumedAtOnce(t *testing.T) {
 		defer p.shutdown()
 		eventually(t, 100*time.Millisecond, "event in the index", func() bool { return w.index.has(w.ids[0]) })
 		elapse(testLife - time.Second)
-		if got := w.leases.owners(LakeSinkName); got["stranger"] != 1 {
-			t.Errorf("of another's two leases one is stolen, the other respected while it may be alive: %v", got)
+		if got := w.leases.owners(LakeSinkName); got["stranger"] != 2 {
+			t.Errorf("another's leases are respected while it may be alive: %v", got)
 		}
 		eventually(t, 2*testLife, "the dead stranger's shards", w.complete)
 	})

@@ -20,6 +20,10 @@ type Sink interface {
 	// shard's children may start. ErrRewound: the sink does not hold what came before From; the worker resumes. After
 	// any other error it is unknown how much was taken, and the worker resumes as well.
 	Deliver(ctx context.Context, b Batch) error
+	// Leave says that the shard's worker has ended, so that another process may go on with it: what the sink still buffers of
+	// it is forgotten, and what is on its way when Leave is called has ended when it returns, or ctx has. Not called when
+	// the sink itself is to end: then Run makes all of it durable.
+	Leave(ctx context.Context, shard string)
 	// Run does the sink's background work until ctx ends, then makes durable what it still buffers, within a deadline
 	// of its own, and returns.
 	Run(ctx context.Context) error
