@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 )
 
-// FleetConfig shapes a Fleet. All fields are required; the caller validates them.
+// FleetConfig shapes a Fleet. All fields but History are required; the caller validates them.
 type FleetConfig struct {
 	// Owner names this process in leases: unique among the processes that run now, and the same after a restart, so
 	// that a restarted process goes on with its leases at once.
@@ -19,6 +20,9 @@ type FleetConfig struct {
 	LeaseLife time.Duration
 	// PageBytes is how much of a shard is read at once.
 	PageBytes int
+	// History has the sink get each event once though the stream may hold it twice; nil where no write of the stream is
+	// ever tried again, or where the sink bears doubles.
+	History History
 	// Busy reports whether clients wait on this machine for acks, to which the fleet then gives way.
 	Busy func() bool
 	Log  *slog.Logger
@@ -228,6 +232,20 @@ func (f *Fleet) awaitParents(ctx context.Context, shard Shard) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// ancestors are the listed shards that the shard came from by splits and merges, each once.
+func (f *Fleet) ancestors(shard Shard) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var found []string
+	for open := slices.Clone(shard.Parents); len(open) > 0; open = open[1:] {
+		if parent, listed := f.listed[open[0]]; listed && !slices.Contains(found, parent.ID) {
+			found = append(found, parent.ID)
+			open = append(open, parent.Parents...)
+		}
+	}
+	return found
 }
 
 // markDrained remembers that the sink holds the shard to its end: it needs no worker any more.

@@ -28,6 +28,12 @@ func (f *Fleet) start(ctx, keepCtx context.Context, lease Lease) {
 			pageBytes: f.cfg.PageBytes, pacer: f.pacer, log: f.log.With("shard", lease.Shard), awaitParents: f.awaitParents,
 		},
 	}
+	if f.cfg.History != nil {
+		shard := h.worker.shard
+		h.worker.window = &window{
+			history: f.cfg.History, shard: shard.ID, ancestors: func() []string { return f.ancestors(shard) },
+		}
+	}
 	f.held[lease.Shard] = h
 	f.mu.Unlock()
 	f.workers.Add(1)

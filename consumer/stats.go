@@ -26,6 +26,8 @@ type ShardStats struct {
 	AsOf time.Time
 	// Lag is the age of the newest moment that the sink is known to have reached.
 	Lag time.Duration
+	// Doubles were left out by this process's worker, since they stand earlier in the stream already.
+	Doubles uint64
 	// Err is the error that the shard is waiting to be retried after; nil when it goes on.
 	Err error
 }
@@ -44,7 +46,7 @@ func (f *Fleet) Stats() FleetStats {
 			p := h.worker.state()
 			s.Owner, s.Ours = f.cfg.Owner, true
 			s.Position, s.AsOf, s.Err = p.at.Position.String(), p.at.AsOf, p.err
-			s.Lag = lag(now, p)
+			s.Lag, s.Doubles = lag(now, p), p.doubles
 		}
 		stats.Shards = append(stats.Shards, s)
 	}

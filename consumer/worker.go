@@ -26,6 +26,7 @@ type worker struct {
 	log       *slog.Logger
 	// awaitParents returns when every parent of the shard is drained, or ctx ends.
 	awaitParents func(ctx context.Context, shard Shard) error
+	window       *window // nil where there are no doubles to be found
 
 	mu       sync.Mutex
 	progress progress
@@ -35,6 +36,7 @@ type worker struct {
 type progress struct {
 	at      Checkpoint
 	arrived time.Time // arrival of the newest record taken
+	doubles uint64    // events left out because they stand earlier already
 	err     error
 }
 
@@ -155,7 +157,15 @@ func (w *worker) deliver(ctx context.Context, page Page, from Checkpoint) (Check
 		}
 		w.log.Error("bad record is in the dead letters", "position", letter.Position.String(), "reason", letter.Reason)
 	}
-	b := Batch{Shard: w.shard.ID, From: from, To: d.to, Entries: d.entries}
+	entries := d.entries
+	if w.window != nil {
+		var err error
+		if entries, err = w.window.single(ctx, entries, from.Position, d.to.Position); err != nil {
+			return from, err
+		}
+		w.note(func(p *progress) { p.doubles += uint64(len(d.entries) - len(entries)) })
+	}
+	b := Batch{Shard: w.shard.ID, From: from, To: d.to, Entries: entries}
 	if err := w.sink.Deliver(ctx, b); err != nil {
 		return from, fmt.Errorf("deliver up to %s: %w", d.to.Position, err)
 	}

@@ -127,6 +127,7 @@ func (w *world) startWith(owner string, lake LakeConfig) *process {
 		stop:      stop,
 	}
 	p.indexFleet = NewFleet(cfg, w.stream, w.leases, p.indexSink, w.letters)
+	cfg.History = w.stream
 	p.lakeFleet = NewFleet(cfg, w.stream, w.leases, p.lakeSink, w.letters)
 	for _, f := range []*Fleet{p.indexFleet, p.lakeFleet} {
 		p.running.Go(func() {

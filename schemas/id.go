@@ -49,6 +49,15 @@ func IDTime(id string) (time.Time, error) {
 	return parsed.Time().UTC(), nil
 }
 
+// IDBytes is the size of an id in binary.
+const IDBytes = 20
+
+// IDBytesOf is the id in binary; false for what is no id.
+func IDBytesOf(id string) (binary [IDBytes]byte, ok bool) {
+	parsed, err := parseID(id)
+	return parsed, err == nil
+}
+
 // parseID is ksuid.Parse for the one right spelling of an id: Parse is lenient about characters.
 func parseID(id string) (ksuid.KSUID, error) {
 	parsed, err := ksuid.Parse(id)

@@ -1,0 +1,206 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"penstock/schemas"
+)
+
+const (
+	// doubleSpan is how far apart two copies of one event may arrive: a signed request that has no answer may be carried out
+	// up to 5 minutes after it was signed, which may be after its own retry
+	// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html), and clocks may differ.
+	doubleSpan = 6 * time.Minute
+	// arrivalSlack is how far the arrival times of a shard may go back along its sequence numbers: they are approximate.
+	arrivalSlack = time.Minute
+)
+
+// History is the past of a stream on which a write may be in doubt, so that an event may be there twice.
+type History interface {
+	// ReadSince visits, in order, the records of a shard that arrived at or after the given time, or a little before, up to and
+	// including the one of sequence number upTo; of a closed shard with upTo "" all to its end. ErrNotFound: the stream
+	// no longer lists the shard. An error of visit ends it and is returned.
+	ReadSince(ctx context.Context, shard string, since time.Time, upTo string, visit func(Record) error) error
+}
+
+// window finds the doubles in a shard: an event is one if its id stands earlier in the shard or in those that it came from,
+// and arrived at most doubleSpan before. That goes by the stream's content alone, so whoever reads a shard, from wherever and
+// however often, decides alike. Ids that are no KSUIDs are not ingest's, and so have no doubles of its making.
+//
+// It takes about 120 bytes for each event of the last 7 minutes; a shard takes 1 MB a second.
+type window struct {
+	history   History
+	shard     string
+	ancestors func() []string // those that the stream still lists
+
+	// Everything that arrived since then and stands at or before through is in here; zero: nothing is known.
+	since   time.Time
+	through schemas.Position
+
+	newest  time.Time // arrival
+	records []windowRecord
+	ids     []windowID
+	// firstRecord and firstID are the numbers of records[0] and ids[0].
+	firstRecord, firstID int
+	latest               map[[schemas.IDBytes]byte]int // number of an id's last occurrence
+}
+
+type windowRecord struct {
+	sequence string
+	own      bool // not an ancestor's
+	arrived  time.Time
+	first    int // number of its first id
+}
+
+type windowID struct {
+	id     [schemas.IDBytes]byte
+	record int
+	sub    int
+	before int // number of the same id's occurrence before this one, or a smaller one than any there is
+}
+
+// single returns the entries that are no doubles, of those that the shard has between two positions. It uses the slice again.
+func (w *window) single(ctx context.Context, entries []Entry, from, to schemas.Position) ([]Entry, error) {
+	if len(entries) == 0 {
+		if w.through == from {
+			w.through = to
+		}
+		return entries, nil
+	}
+	wanted := entries[0].Arrived.Add(-doubleSpan)
+	if w.since.IsZero() || wanted.Before(w.since) || w.through.Compare(from) < 0 {
+		if err := w.rebuild(ctx, wanted.Add(-arrivalSlack), from); err != nil {
+			return nil, fmt.Errorf("read back what arrived since %s, to find doubles: %w", wanted.Format(time.RFC3339), err)
+		}
+	}
+	w.rewind(from)
+	kept := entries[:0]
+	for _, e := range entries {
+		if !w.add(e.Event.ID, windowRecord{sequence: e.Position.Sequence, own: true, arrived: e.Arrived}, e.Position.Sub) {
+			kept = append(kept, e)
+		}
+	}
+	w.through = to
+	w.expire()
+	return kept, nil
+}
+
+// rebuild reads the past up to the position, through all ancestors.
+func (w *window) rebuild(ctx context.Context, since time.Time, to schemas.Position) error {
+	*w = window{history: w.history, shard: w.shard, ancestors: w.ancestors, latest: map[[schemas.IDBytes]byte]int{}}
+	for _, shard := range w.ancestors() {
+		err := w.history.ReadSince(ctx, shard, since, "", func(r Record) error {
+			w.addRecord(r, false, maxSub)
+			return nil
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) { // one that is gone held nothing that is young enough
+			return err
+		}
+	}
+	if !to.IsZero() {
+		err := w.history.ReadSince(ctx, w.shard, since, to.Sequence, func(r Record) error {
+			last := maxSub
+			if r.Sequence == to.Sequence {
+				last = to.Sub
+			}
+			w.addRecord(r, true, last)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	w.since, w.through = since, to
+	return nil
+}
+
+const maxSub = schemas.MaxAggregateEvents * schemas.MaxAggregateEvents // more than any record has
+
+// addRecord takes in the events of a record, up to the last one. What can't be decoded has no id.
+func (w *window) addRecord(r Record, own bool, last int) {
+	events, err := schemas.Deaggregate(r.Data)
+	if err != nil {
+		return
+	}
+	for sub, encoded := range events[:min(len(events), last+1)] {
+		if event, err := schemas.DecodeEvent(encoded); err == nil {
+			w.add(event.ID, windowRecord{sequence: r.Sequence, own: own, arrived: r.Arrived}, sub)
+		}
+	}
+}
+
+// add takes in an event of a record and reports whether it is a double.
+func (w *window) add(text string, in windowRecord, sub int) (double bool) {
+	id, ok := schemas.IDBytesOf(text)
+	if !ok {
+		return false
+	}
+	if n := len(w.records); n == 0 || w.records[n-1].sequence != in.sequence {
+		in.first = w.firstID + len(w.ids)
+		w.records = append(w.records, in)
+	}
+	before, there := w.latest[id]
+	if !there {
+		before = -1
+	}
+	for i := before; i >= w.firstID && !double; i = w.ids[i-w.firstID].before {
+		double = in.arrived.Sub(w.recordOf(i).arrived) <= doubleSpan
+	}
+	w.latest[id] = w.firstID + len(w.ids)
+	w.ids = append(w.ids, windowID{id, w.firstRecord + len(w.records) - 1, sub, before})
+	if in.arrived.After(w.newest) {
+		w.newest = in.arrived
+	}
+	return double
+}
+
+func (w *window) recordOf(id int) *windowRecord {
+	return &w.records[w.ids[id-w.firstID].record-w.firstRecord]
+}
+
+// rewind forgets what stands behind the position.
+func (w *window) rewind(to schemas.Position) {
+	for n := len(w.ids); n > 0; n-- {
+		last := &w.ids[n-1]
+		record := &w.records[len(w.records)-1]
+		at := schemas.Position{Sequence: record.sequence, Sub: last.sub}
+		if !record.own || at.Compare(to) <= 0 {
+			break
+		}
+		if last.before >= w.firstID {
+			w.latest[last.id] = last.before
+		} else {
+			delete(w.latest, last.id)
+		}
+		if record.first == w.firstID+n-1 {
+			w.records = w.records[:len(w.records)-1]
+		}
+		w.ids = w.ids[:n-1]
+	}
+	w.through = to
+}
+
+// expire forgets what is too old for anything that may come.
+func (w *window) expire() {
+	horizon := w.newest.Add(-doubleSpan - arrivalSlack)
+	for len(w.records) > 0 && w.records[0].arrived.Before(horizon) {
+		end := w.firstID + len(w.ids)
+		if len(w.records) > 1 {
+			end = w.records[1].first
+		}
+		for ; w.firstID < end; w.firstID++ {
+			if id := w.ids[0].id; w.latest[id] == w.firstID {
+				delete(w.latest, id)
+			}
+			w.ids = w.ids[1:]
+		}
+		w.records = w.records[1:]
+		w.firstRecord++
+	}
+	if w.since.Before(horizon) {
+		w.since = horizon
+	}
+}

@@ -1,0 +1,198 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"penstock/schemas"
+)
+
+// ReadSince implements History.
+func (s *memStream) ReadSince(ctx context.Context, shard string, since time.Time, upTo string, visit func(Record) error) error {
+	s.mu.Lock()
+	records := slices.Clone(s.records[shard])
+	listed := slices.ContainsFunc(s.shards, func(l Shard) bool { return l.ID == shard })
+	s.mu.Unlock()
+	if !listed {
+		return ErrNotFound
+	}
+	for _, r := range records {
+		if upTo != "" && compareSequences(r.Sequence, upTo) > 0 {
+			break
+		}
+		if r.Arrived.Before(since) {
+			continue
+		}
+		if err := errors.Join(ctx.Err(), visit(r)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// TestWindowGoesByContentAlone: whoever reads a shard, in pieces of whatever size, from wherever and however often, keeps the
+// same events: those whose id does not stand earlier in the lineage within doubleSpan.
+func TestWindowGoesByContentAlone(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t, "parent")
+		var pool [][]byte
+		var ids []string
+		for range 8 {
+			id, encoded := w.event("1", nil)
+			ids, pool = append(ids, id), append(pool, encoded)
+		}
+		at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		fill := func(shard string) {
+			for range rapid.IntRange(1, 25).Draw(t, "records") {
+				// Arrivals mostly go up, and a little back at times.
+				at = at.Add(time.Duration(rapid.IntRange(-10, 150).Draw(t, "gap")) * time.Second)
+				var events [][]byte
+				for range rapid.IntRange(1, 3).Draw(t, "events") {
+					events = append(events, rapid.SampledFrom(pool).Draw(t, "event"))
+				}
+				w.send(shard, events...)
+				records := w.stream.records[shard]
+				records[len(records)-1].Arrived = at
+			}
+		}
+		fill("parent")
+		w.stream.split("parent", "child")
+		fill("child")
+
+		all := decodePage("lake", "child", Page{Records: w.stream.records["child"]}, Checkpoint{}).entries
+		want := singles(decodePage("lake", "parent", Page{Records: w.stream.records["parent"]}, Checkpoint{}).entries, all)
+
+		var win *window
+		kept := map[schemas.Position]bool{}
+		pos := 0 // the next entry
+		for round := 0; pos < len(all) || round < 3; round++ {
+			if win == nil || rapid.IntRange(0, 4).Draw(t, "new worker") == 0 {
+				win = &window{history: w.stream, shard: "child", ancestors: func() []string { return []string{"parent", "gone"} }}
+			}
+			if rapid.IntRange(0, 3).Draw(t, "rewind") == 0 && pos > 0 {
+				pos = rapid.IntRange(0, pos).Draw(t, "to")
+			}
+			var from schemas.Position
+			if pos > 0 {
+				from = all[pos-1].Position
+			}
+			end := min(len(all), pos+rapid.IntRange(0, 10).Draw(t, "piece"))
+			to := from
+			if end > pos {
+				to = all[end-1].Position
+			}
+			got, err := win.single(context.Background(), slices.Clone(all[pos:end]), from, to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range all[pos:end] {
+				kept[e.Position] = slices.ContainsFunc(got, func(g Entry) bool { return g.Position == e.Position })
+				if kept[e.Position] != want[e.Position] {
+					t.Fatalf("event %d at %s, arrived %s: kept %v, want %v", slices.Index(ids, e.Event.ID), e.Position,
+						e.Arrived.Format(time.TimeOnly), kept[e.Position], want[e.Position])
+				}
+			}
+			pos = end
+		}
+	})
+}
+
+// singles says by the rule alone which of the later entries are no doubles.
+func singles(earlier, entries []Entry) map[schemas.Position]bool {
+	want := map[schemas.Position]bool{}
+	seen := slices.Clone(earlier)
+	for _, e := range entries {
+		want[e.Position] = !slices.ContainsFunc(seen, func(s Entry) bool {
+			return s.Event.ID == e.Event.ID && e.Arrived.Sub(s.Arrived) <= doubleSpan
+		})
+		seen = append(seen, e)
+	}
+	return want
+}
+
+// TestWindowForgets: what is too old for anything that may come takes no memory.
+func TestWindowForgets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "a")
+	win := &window{history: w.stream, shard: "a", ancestors: func() []string { return nil }}
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var from schemas.Position
+	for i := range 5000 {
+		to := schemas.Position{Sequence: fmt.Sprint(10 + i)}
+		e := Entry{Position: to, Arrived: at.Add(time.Duration(i) * time.Second)}
+		e.Event.ID = schemas.NewID(e.Arrived)
+		if _, err := win.single(t.Context(), []Entry{e}, from, to); err != nil {
+			t.Fatal(err)
+		}
+		from = to
+	}
+	const most = int((doubleSpan+arrivalSlack)/time.Second) + 1
+	if len(win.ids) != most || len(win.records) != most || len(win.latest) != most {
+		t.Errorf("%d ids, %d records, %d in the map; want %d", len(win.ids), len(win.records), len(win.latest), most)
+	}
+}
+
+// TestLateOriginal: the copy of an event that comes after its own retry, also after two splits and a merge, is in the lake once.
+func TestLateOriginal(t *testing.T) {
+	t.Parallel()
+	for _, late := range []time.Duration{time.Second, 30 * time.Second, 4 * time.Minute} {
+		for _, reshards := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v, reshards %v", late, reshards), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, "a", "b")
+					p := w.start("one")
+					event := w.inline()
+					w.send("a", w.inline(), event, w.inline())
+					shard := "a"
+					if reshards {
+						for _, step := range []struct {
+							parents []string
+							child   string
+						}{{[]string{"a"}, "a1"}, {[]string{"a1"}, "a2"}, {[]string{"a2", "b"}, "ab"}} {
+							elapse(late / 4)
+							w.stream.reshape(step.parents, step.child)
+							shard = step.child
+						}
+						elapse(late / 4)
+					} else {
+						elapse(late)
+					}
+					w.send(shard, event)
+					w.send(shard, w.inline())
+					eventually(t, 10*time.Minute, "everything in both sinks", w.complete)
+					p.shutdown()
+					w.verify()
+
+					// Another process that has to find out by reading back.
+					w.send(shard, event)
+					w.send(shard, w.inline())
+					p = w.start("two")
+					eventually(t, 10*time.Minute, "everything in both sinks", w.complete)
+					p.shutdown()
+					w.verify()
+				})
+			})
+		}
+	}
+}
+
+// reshape closes the parents and lists a child of them.
+func (s *memStream) reshape(parents []string, child string) {
+	s.change(func() {
+		for i := range s.shards {
+			if slices.Contains(parents, s.shards[i].ID) {
+				s.shards[i].Closed = true
+			}
+		}
+		s.shards = append(s.shards, Shard{ID: child, Parents: parents})
+	})
+}
