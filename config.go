@@ -1,3 +1,5 @@
+//go:build !nolocal
+
 package main
 
 import (
@@ -13,16 +15,9 @@ import (
 	"penstock/schemas"
 )
 
-// cli is the whole command line. Every flag has an environment variable (newParser).
-type cli struct {
-	Local   localCmd   `cmd:"" help:"Run everything on this machine: HTTP front end, stream, index, lake and SQL in one process."`
-	Send    sendCmd    `cmd:"" help:"Post files, NDJSON, directories or standard input."`
-	Get     getCmd     `cmd:"" help:"Print a document by its id, byte for byte."`
-	Query   queryCmd   `cmd:"" help:"Run SQL over the lake."`
-	Lake    lakeCmd    `cmd:"" help:"Look after the lake."`
-	Dlq     dlqCmd     `cmd:"" help:"Look into the dead letters of a sink, and feed them to it again."`
-	Keys    keysCmd    `cmd:"" help:"Make API keys."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+// localCommands are the commands that need everything embedded.
+type localCommands struct {
+	Local localCmd `cmd:"" help:"Run everything on this machine: HTTP front end, stream, index, lake and SQL in one process."`
 }
 
 // byteSize is a number of bytes written like 256MiB or 1GB.

@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"slices"
 	"strconv"
@@ -111,5 +112,55 @@ func TestImportDirectionCanFail(t *testing.T) {
 	}
 	if !slices.Equal(wrong, want) {
 		t.Errorf("found:\n%s\nwant:\n%s", strings.Join(wrong, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// embedded are the packages that only the build for one machine may hold: the store, SQL and the S3 endpoint. Pebble's
+// file system interface, which the lake stands on, is none of them.
+var embedded = []string{"github.com/cockroachdb/pebble/v2", "github.com/duckdb/duckdb-go-bindings", "github.com/versity/versitygw/s3api"}
+
+// lakeOnly are the packages that a front end must not hold either: it must start in an instant when a spike comes.
+var lakeOnly = []string{"github.com/apache/iceberg-go", "github.com/apache/arrow-go/v18/arrow"}
+
+// linked lists which of the packages a build of the program contains.
+func linked(t *testing.T, tags string, packages []string) (found []string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-tags", tags, ".")
+	cgo := "CGO_ENABLED=1" // for DuckDB
+	if tags != "" {
+		cgo = "CGO_ENABLED=0"
+	}
+	cmd.Env = append(os.Environ(), cgo)
+	cmd.Stderr = t.Output()
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", cmd.Args, err)
+	}
+	deps := strings.Fields(string(out))
+	for _, p := range packages {
+		if slices.Contains(deps, p) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// The static builds are free of what they must not hold. That the rule knows its packages by their right names shows in the
+// build that has them all.
+func TestWhatTheBuildsHold(t *testing.T) {
+	t.Parallel()
+	all := slices.Concat(embedded, lakeOnly)
+	for _, build := range []struct {
+		tags   string
+		banned []string
+		want   []string
+	}{
+		{tags: "", banned: all, want: all},
+		{tags: "nolocal", banned: embedded},
+		{tags: "nolocal,frontend", banned: all},
+	} {
+		if found := linked(t, build.tags, build.banned); !slices.Equal(found, build.want) {
+			t.Errorf("the build with tags %q holds %q, want %q", build.tags, found, build.want)
+		}
 	}
 }

@@ -12,6 +12,18 @@ import (
 	"github.com/alecthomas/kong"
 )
 
+// cli is the whole command line. Every flag has an environment variable (newParser).
+type cli struct {
+	localCommands
+	Send    sendCmd    `cmd:"" help:"Post files, NDJSON, directories or standard input."`
+	Get     getCmd     `cmd:"" help:"Print a document by its id, byte for byte."`
+	Query   queryCmd   `cmd:"" help:"Run SQL over the lake."`
+	Lake    lakeCmd    `cmd:"" help:"Look after the lake."`
+	Dlq     dlqCmd     `cmd:"" help:"Look into the dead letters of a sink, and feed them to it again."`
+	Keys    keysCmd    `cmd:"" help:"Make API keys."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
 // newParser makes the parser of the command line. The flag --some-name is also read from PENSTOCK_SOME_NAME.
 func newParser(stdout, stderr io.Writer, exit func(int)) (*kong.Kong, error) {
 	return kong.New(&cli{},
