@@ -3,14 +3,19 @@ package local
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
 
 	"penstock/consumer"
+	"penstock/ingest"
 )
 
 func TestTrimByAge(t *testing.T) {
@@ -82,6 +87,71 @@ func TestTrimBySize(t *testing.T) {
 	if share := float64(stats[0].Bytes) / float64(stats[1].Bytes); share < 2.8 || share > 3.2 {
 		t.Errorf("the shards kept %d and %d bytes, want 3 to 1", stats[0].Bytes, stats[1].Bytes)
 	}
+}
+
+// The disk has its space again a moment after a trim, though nothing is written any more: all but the files at the edge of what
+// is left, and the log's, which are used again.
+func TestTrimGivesSpaceBack(t *testing.T) {
+	t.Parallel()
+	for name, size := range map[string]int{"in tables": 1 << 10, "in blob files": 200 << 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				cfg := testConfig(vfs.NewMem())
+				cfg.RetentionBytes = 4 << 20
+				s := openTest(t, cfg)
+				noise := rand.NewChaCha8([32]byte{}) // does not compress
+				for left := 96 << 20; left > 0; {
+					var records []ingest.Record
+					for shard := range cfg.Shards {
+						for range 1 << 20 / size {
+							data := make([]byte, size)
+							_, _ = noise.Read(data) // always succeeds
+							records = append(records, recordIn(s, shard, string(data)))
+							left -= size
+						}
+					}
+					mustPut(t, s, records...)
+				}
+				safe, err := s.stream.Tips(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				before := bytesOf(t, s, ".sst", ".blob")
+				if _, err := s.stream.Trim(t.Context(), safe); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(30 * time.Second)
+				synctest.Wait()
+				after := bytesOf(t, s, ".sst", ".blob")
+				t.Logf("%d MB before, %d MB after", before>>20, after>>20)
+				if before < 64<<20 || after > 40<<20 {
+					t.Errorf("%d bytes on disk before the trim, %d after", before, after)
+				}
+			})
+		})
+	}
+}
+
+// bytesOf adds up the state's files with these extensions.
+func bytesOf(t *testing.T, s *Store, extensions ...string) (total int64) {
+	t.Helper()
+	dir := stateDir(s.cfg.FS, s.cfg.Dir)
+	names, err := s.cfg.FS.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if !slices.Contains(extensions, filepath.Ext(name)) {
+			continue
+		}
+		info, err := s.cfg.FS.Stat(s.cfg.FS.PathJoin(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += info.Size()
+	}
+	return total
 }
 
 // Numbers are not used again when everything but one record is gone, nor when the store is opened again after that.
