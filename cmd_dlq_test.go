@@ -16,10 +16,15 @@ func TestLakeStatusCommand(t *testing.T) {
 	server.Handle = func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"table": "penstock.events", "snapshotId": "42", "snapshots": 2, "committed": "2026-01-02T03:04:05Z", "rows": 12345,
 			"dataFiles": 1, "dataBytes": 1000000, "smallFiles": 1, "orphansRemoved": 2, "completeThrough": "2026-01-02T03:04:06Z",
-			"shards": [{"shard": "shard-0", "position": "17/3", "asOf": "0001-01-01T00:00:00Z", "end": true}]}`)
+			"shards": [{"shard": "shard-0", "position": "17/3", "asOf": "0001-01-01T00:00:00Z", "end": true}],
+			"stream": {"bytes": 5000000, "heldBytes": 2000, "slowestSink": "lake",
+				"sinks": [{"sink": "index", "backlogBytes": 1}, {"sink": "lake", "backlogBytes": 3000, "oldest": "2026-01-02T03:04:07Z"}]},
+			"disk": {"stateBytes": 7000000, "indexBytes": 8000000, "freeBytes": 1000000000, "sizeBytes": 2000000000}}`)
 	}
 	contains(t, prints(t, server, "lake", "status"), "penstock.events", "12,345", "1 file (1 small), 1.0 MB", "nothing compacted yet; 2 orphans removed", "42, committed 2026-01-02 03:04:05 UTC",
-		"2 snapshots kept", "complete through  2026-01-02 03:04:06 UTC", "17/3", "read to its end", "not known")
+		"2 snapshots kept", "complete through  2026-01-02 03:04:06 UTC", "17/3", "read to its end", "not known",
+		"5.0 MB, of it 2.0 kB only for the slowest sink", "slowest sink      lake, 3.0 kB to go, the oldest from 2026-01-02 03:04:07 UTC",
+		"state 7.0 MB, index 8.0 MB; 1.0 GB free of 2.0 GB")
 	contains(t, prints(t, server, "lake", "status", "--json"), `{"table":"penstock.events","snapshotId":"42"`)
 }
 

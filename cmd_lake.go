@@ -16,7 +16,7 @@ import (
 
 // lakeCmd is `penstock lake`.
 type lakeCmd struct {
-	Status  lakeStatusCmd  `cmd:"" help:"Show the table that SQL reads: its size, its snapshot, and how far it has come."`
+	Status  lakeStatusCmd  `cmd:"" help:"Show the table that SQL reads, how far the sinks are behind the stream, and the disk."`
 	Compact lakeCompactCmd `cmd:"" help:"Rewrite its small data files into larger ones."`
 	Expire  lakeExpireCmd  `cmd:"" help:"Forget its old snapshots."`
 	Orphans lakeOrphansCmd `cmd:"" help:"Remove files that nothing refers to any more."`
@@ -75,6 +75,9 @@ func showLake(out *output, s *client.LakeStatus, now time.Time) error {
 		{"snapshot", snapshot},
 		{"complete through", moment(s.CompleteThrough, now)},
 		{"upkeep", upkeepText(s, now)},
+		{"stream", streamText(s)},
+		{"slowest sink", slowestText(s, now)},
+		{"disk", diskText(s)},
 	} {
 		fmt.Fprintf(&b, "%-17s %s\n", line[0], line[1])
 	}
@@ -103,6 +106,34 @@ func upkeepText(s *client.LakeStatus, now time.Time) string {
 		compacted = "compacted " + moment(s.LastCompaction, now)
 	}
 	return compacted + "; " + plural(s.OrphansRemoved, "orphan") + " removed"
+}
+
+// streamText tells what the stream keeps.
+func streamText(s *client.LakeStatus) string {
+	text := bytesText(s.Stream.Bytes)
+	if s.Stream.HeldBytes > 0 {
+		text += ", of it " + bytesText(s.Stream.HeldBytes) + " only for the slowest sink"
+	}
+	return text
+}
+
+// slowestText tells how far the sink is that trimming waits for most.
+func slowestText(s *client.LakeStatus, now time.Time) string {
+	for _, sink := range s.Stream.Sinks {
+		if sink.Sink == s.Stream.SlowestSink {
+			return fmt.Sprintf("%s, %s to go, the oldest from %s", tabular.Visible(sink.Sink), bytesText(sink.BacklogBytes), moment(sink.Oldest, now))
+		}
+	}
+	return "none: all have everything"
+}
+
+// diskText tells what lies on the server's disk beside the table.
+func diskText(s *client.LakeStatus) string {
+	text := fmt.Sprintf("state %s, index %s", bytesText(s.Disk.StateBytes), bytesText(s.Disk.IndexBytes))
+	if s.Disk.SizeBytes > 0 {
+		text += fmt.Sprintf("; %s free of %s", bytesText(s.Disk.FreeBytes), bytesText(s.Disk.SizeBytes))
+	}
+	return text
 }
 
 // moment writes a time and how long it is ago.

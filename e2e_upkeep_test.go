@@ -22,7 +22,16 @@ func TestUpkeepEndToEnd(t *testing.T) {
 	}
 	const events = 12
 	for n := range events {
-		s.post(fmt.Appendf(nil, "%d", n))
+		id := s.post(fmt.Appendf(nil, "%d", n))
+		if n == 0 {
+			s.fetch(id) // the index has it, and nothing sends it to the lake
+			if out, _ := s.command("lake", "status"); !strings.Contains(out, "slowest sink      lake, ") || !strings.Contains(out, " free of ") {
+				t.Errorf("lake status:\n%s", out)
+			}
+			if metrics := string(s.must(200, "GET", "/metrics", nil).body); !strings.Contains(metrics, "\npenstock_sink_slowest{sink=\"lake\"} 1\n") {
+				t.Error("/metrics does not tell of the lake's backlog")
+			}
+		}
 		if got := count(); got != fmt.Sprint(n+1) { // which flushes
 			t.Fatalf("%d events, SQL finds %s", n+1, got)
 		}

@@ -11,7 +11,6 @@ import (
 
 	"penstock/consumer"
 	"penstock/infra/iceberg"
-	"penstock/infra/telemetry"
 	"penstock/ingest/httpapi"
 )
 
@@ -20,8 +19,6 @@ const (
 	snapshotAge = time.Hour
 	// queryMargin is how much longer than a query may run its files stay.
 	queryMargin = 10 * time.Minute
-	// statusTimeout bounds a look at the lake's table for a scrape.
-	statusTimeout = 5 * time.Second
 )
 
 // safeAge is how long files of the lake stay that nothing refers to.
@@ -73,22 +70,4 @@ func shownTask(t iceberg.Task, err error) (httpapi.UpkeepTask, error) {
 		}
 	}
 	return shown, nil
-}
-
-// tableStats are what a scrape shows of the lake's table.
-func (k *localCore) tableStats() telemetry.TableStats {
-	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
-	defer cancel()
-	u := k.upkeep.Stats()
-	stats := telemetry.TableStats{
-		FilesCompacted: u.FilesCompacted, SnapshotsForgotten: u.SnapshotsExpired, OrphansRemoved: u.OrphansRemoved,
-		OrphanBytesRemoved: u.OrphanBytesRemoved, UpkeepFailures: u.Failures, LastCompaction: u.LastCompaction, LastSweep: u.LastSweep,
-	}
-	table, err := k.table.Status(ctx)
-	if err != nil {
-		return stats // /readyz tells of it
-	}
-	stats.Known, stats.Files, stats.SmallFiles, stats.Bytes = true, table.Files, table.SmallFiles, table.Bytes
-	stats.Rows, stats.Snapshots = table.Rows, int64(table.Snapshots)
-	return stats
 }

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -50,9 +51,15 @@ func (w *Watermarks) Index(ctx context.Context) (time.Time, error) {
 	return through, nil
 }
 
-// SafeToTrim gives for each listed shard the sequence number up to which, inclusive, both sinks hold every record
-// as a whole (invariant 6). A shard of which one of them holds nothing yet is left out: nothing of it may be trimmed.
-func (w *Watermarks) SafeToTrim(ctx context.Context) (map[string]string, error) {
+// Held is, for each listed shard, the sequence number up to which, inclusive, a sink holds every record as a whole. A shard
+// of which it holds nothing yet is left out.
+type Held struct {
+	Sink    string
+	Through map[string]string
+}
+
+// Held tells how far each sink has come.
+func (w *Watermarks) Held(ctx context.Context) ([]Held, error) {
 	shards, err := w.source.Shards(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("list shards: %w", err)
@@ -61,18 +68,39 @@ func (w *Watermarks) SafeToTrim(ctx context.Context) (map[string]string, error) 
 	if err != nil {
 		return nil, fmt.Errorf("load the lake's offsets: %w", err)
 	}
-	safe := make(map[string]string, len(shards))
+	index, lake := make(map[string]string, len(shards)), make(map[string]string, len(shards))
 	for _, shard := range shards {
 		c, err := w.index.Checkpoint(ctx, shard.ID)
 		if err != nil {
 			return nil, fmt.Errorf("load index checkpoint of %s: %w", shard.ID, err)
 		}
-		slowest := c.Position.Sequence
-		if lake := markOf(offsets, shard.ID).whole(); compareSequences(lake, slowest) < 0 {
-			slowest = lake
+		if c.Position.Sequence != "" {
+			index[shard.ID] = c.Position.Sequence
 		}
-		if slowest != "" {
-			safe[shard.ID] = slowest
+		if through := markOf(offsets, shard.ID).whole(); through != "" {
+			lake[shard.ID] = through
+		}
+	}
+	return []Held{{IndexSinkName, index}, {LakeSinkName, lake}}, nil
+}
+
+// SafeToTrim gives for each listed shard the sequence number up to which, inclusive, both sinks hold every record
+// as a whole (invariant 6). A shard of which one of them holds nothing yet is left out: nothing of it may be trimmed.
+func (w *Watermarks) SafeToTrim(ctx context.Context) (map[string]string, error) {
+	sinks, err := w.Held(ctx)
+	if err != nil {
+		return nil, err
+	}
+	safe := maps.Clone(sinks[0].Through)
+	for _, sink := range sinks[1:] {
+		for shard, slowest := range safe {
+			through, ok := sink.Through[shard]
+			switch {
+			case !ok:
+				delete(safe, shard)
+			case compareSequences(through, slowest) < 0:
+				safe[shard] = through
+			}
 		}
 	}
 	return safe, nil

@@ -81,6 +81,11 @@ func TestSafeToTrimIsTheSlowestSink(t *testing.T) {
 		if got := safe(); !maps.Equal(got, map[string]string{"a": first}) {
 			t.Errorf("lake behind: %v", got)
 		}
+		sinks, err := NewWatermarks(w.stream, w.index, w.lake).Held(t.Context())
+		if err != nil || len(sinks) != 2 || sinks[0].Sink != IndexSinkName || sinks[0].Through["a"] != second || len(sinks[0].Through) != 2 ||
+			sinks[1].Sink != LakeSinkName || !maps.Equal(sinks[1].Through, map[string]string{"a": first}) {
+			t.Errorf("the sinks hold %v, %v", sinks, err)
+		}
 		w.faults.set(func(call string, done bool) error {
 			if call == "Apply" {
 				return errInjected

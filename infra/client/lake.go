@@ -32,6 +32,22 @@ type LakeStatus struct {
 		AsOf     time.Time
 		End      bool
 	}
+	Stream struct {
+		Bytes int64
+		// HeldBytes are past retention and still there for the slowest sink.
+		HeldBytes int64
+		// SlowestSink is empty when all sinks hold everything.
+		SlowestSink string
+		Sinks       []struct {
+			Sink         string
+			BacklogBytes int64
+			Oldest       time.Time
+		}
+	}
+	// Disk is that of the server's data directory; sizes of 0 are not known.
+	Disk struct {
+		StateBytes, IndexBytes, FreeBytes, SizeBytes int64
+	}
 }
 
 // Lake asks for the state of the table; raw is the server's answer itself.

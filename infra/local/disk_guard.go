@@ -56,6 +56,19 @@ func (g *DiskGuard) ScratchRoom() (int64, error) {
 	return max(g.free-2*g.minFree, 0), nil
 }
 
+// Disk tells how many bytes of the disk are free for this process, and how many it has; both are 0 when the file system
+// doesn't tell.
+func (g *DiskGuard) Disk() (free, size int64, err error) {
+	usage, err := g.fs.GetDiskUsage(g.dir)
+	if errors.Is(err, vfs.ErrUnsupported) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("reading the free space of %s: %w", g.dir, err)
+	}
+	return int64(min(usage.AvailBytes, 1<<62)), int64(min(usage.TotalBytes, 1<<62)), nil
+}
+
 func (g *DiskGuard) admit(n, reserve int64) error {
 	if g.minFree <= 0 {
 		return nil

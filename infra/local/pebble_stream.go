@@ -42,8 +42,9 @@ type Stream struct {
 	flying *semaphore.Weighted
 	trim   sync.Mutex // one Trim at a time
 
-	mu     sync.Mutex
-	writes map[*write]struct{} // from their begin until they are settled
+	mu      sync.Mutex
+	writes  map[*write]struct{} // from their begin until they are settled
+	trimmed TrimStats
 }
 
 var _ ingest.Stream = (*Stream)(nil)

@@ -16,6 +16,13 @@ type TrimStats struct {
 	HeldBytes int64
 }
 
+// Trimmed tells what all calls of Trim since the start removed, with the HeldBytes of the last one.
+func (st *Stream) Trimmed() TrimStats {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.trimmed
+}
+
 // Trim removes the records that are older than Retention, and the oldest while all shards together are larger than
 // RetentionBytes, from each shard in proportion to its size. It never removes the record at safe[shard] or one after it:
 // safe is the sequence number that the slowest sink has reached, and that sink may be in the middle of the record; of the
@@ -49,6 +56,11 @@ func (st *Stream) Trim(ctx context.Context, safe map[string]string) (TrimStats, 
 		all.Records += stats.Records
 		all.Bytes += stats.Bytes
 		all.HeldBytes += stats.HeldBytes
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.trimmed = TrimStats{
+		Records: st.trimmed.Records + all.Records, Bytes: st.trimmed.Bytes + all.Bytes, HeldBytes: all.HeldBytes,
 	}
 	return all, nil
 }

@@ -257,6 +257,15 @@ func (s *Store) Err() error {
 	return s.itemsHealth.err()
 }
 
+// DiskUsage tells how many bytes the files of the state and of the index take on disk.
+func (s *Store) DiskUsage() (state, index int64, err error) {
+	if err := s.enter(); err != nil {
+		return 0, 0, err
+	}
+	defer s.leave()
+	return int64(s.db.Metrics().DiskSpaceUsage()), int64(s.items.Metrics().DiskSpaceUsage()), nil
+}
+
 // Prove returns nil once a write of its own is as durable as an ack asks for. It is for a readiness check: Err knows only of
 // what failed, not of a disk that hangs.
 func (s *Store) Prove(ctx context.Context) error {

@@ -26,10 +26,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	m.lake(c.sources.Lake())
 	m.table(c.sources.Table())
-	for _, s := range c.sources.Store().Shards {
-		m.gauge("penstock_stream_records", "Records that the stream keeps.", float64(s.Records), "shard", s.Shard)
-		m.gauge("penstock_stream_bytes", "Bytes that the stream keeps, before compression.", float64(s.Bytes), "shard", s.Shard)
-	}
+	m.store(c.sources.Store())
 }
 
 type emitter struct{ out chan<- prometheus.Metric }
@@ -96,6 +93,37 @@ func (m emitter) fleet(f consumer.FleetStats) {
 			failing, "sink", f.Sink, "shard", s.Shard)
 	}
 	m.gauge("penstock_unowned_shards", "Shards that nobody works on.", float64(unowned), "sink", f.Sink)
+}
+
+func (m emitter) store(s StoreStats) {
+	for _, shard := range s.Shards {
+		m.gauge("penstock_stream_records", "Records that the stream keeps.", float64(shard.Records), "shard", shard.Shard)
+		m.gauge("penstock_stream_bytes", "Bytes that the stream keeps, before compression.", float64(shard.Bytes), "shard", shard.Shard)
+	}
+	m.counter("penstock_stream_trimmed_bytes_total", "Bytes trimmed off the stream, before compression.", s.TrimmedBytes)
+	m.gauge("penstock_stream_held_bytes", "Bytes past retention that the stream keeps for the slowest sink.", float64(s.HeldBytes))
+	for _, sink := range s.Sinks {
+		slowest := 0.0
+		if sink.Slowest {
+			slowest = 1
+		}
+		m.gauge("penstock_sink_backlog_bytes", "Bytes of the stream that the sink does not hold yet, before compression.",
+			float64(sink.Backlog), "sink", sink.Sink)
+		m.gauge("penstock_sink_backlog_seconds", "Age of the oldest record of the stream that the sink does not hold yet.",
+			sink.Age.Seconds(), "sink", sink.Sink)
+		m.gauge("penstock_sink_slowest", "1 for the sink that trimming waits for most.", slowest, "sink", sink.Sink)
+	}
+	m.known("penstock_state_disk_bytes", "Bytes on disk of the stream and the state.", s.StateBytes)
+	m.known("penstock_index_disk_bytes", "Bytes on disk of the index.", s.IndexBytes)
+	m.known("penstock_disk_free_bytes", "Bytes free on the disk of the data directory.", s.DiskFree)
+	m.known("penstock_disk_size_bytes", "Bytes of the disk of the data directory.", s.DiskSize)
+}
+
+// known is absent while it is 0.
+func (m emitter) known(name, help string, value int64) {
+	if value != 0 {
+		m.gauge(name, help, float64(value))
+	}
 }
 
 func (m emitter) lake(s consumer.LakeStats) {

@@ -33,9 +33,24 @@ type TableStats struct {
 	LastCompaction, LastSweep                                              time.Time
 }
 
-// StoreStats describe the stream on this machine. Bytes are before compression.
+// StoreStats describe the stream on this machine and the disk below it. The stream's bytes are before compression.
 type StoreStats struct {
 	Shards []StoreShard
+	// Trimmed is since the start; HeldBytes are past retention and still there for the slowest sink.
+	TrimmedBytes uint64
+	HeldBytes    int64
+	// Sinks are empty when it is not known just now how far they are.
+	Sinks []StoreSink
+	// StateBytes and IndexBytes are those of files, DiskFree and DiskSize the disk's; 0 is not known.
+	StateBytes, IndexBytes, DiskFree, DiskSize int64
+}
+
+// StoreSink is what the stream keeps for a sink that does not hold it yet.
+type StoreSink struct {
+	Sink    string
+	Backlog int64 // bytes
+	Age     time.Duration
+	Slowest bool
 }
 
 // StoreShard is one shard's retained records.

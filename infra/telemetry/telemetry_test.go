@@ -73,7 +73,12 @@ func TestScrape(t *testing.T) {
 		Table: func() TableStats {
 			return TableStats{Known: true, Files: 3, SmallFiles: 2, OrphansRemoved: 9, LastSweep: time.UnixMilli(1500)}
 		},
-		Store: func() StoreStats { return StoreStats{Shards: []StoreShard{{Shard: "a", Records: 8, Bytes: 800}}} },
+		Store: func() StoreStats {
+			return StoreStats{
+				Shards: []StoreShard{{Shard: "a", Records: 8, Bytes: 800}}, TrimmedBytes: 70, HeldBytes: 60, StateBytes: 900, DiskFree: 1000,
+				Sinks: []StoreSink{{Sink: "index"}, {Sink: "lake", Backlog: 500, Age: 2 * time.Second, Slowest: true}},
+			}
+		},
 	})
 	m.Connections(func() (int, uint64) { return 7, 8 })
 	m.Observe("/v1/events", "POST", 202, 3*time.Millisecond)
@@ -105,6 +110,15 @@ func TestScrape(t *testing.T) {
 		"penstock_lake_orphans_removed_total 9",
 		"penstock_lake_last_sweep_timestamp_seconds 1.5",
 		`penstock_stream_bytes{shard="a"} 800`,
+		"penstock_stream_trimmed_bytes_total 70",
+		"penstock_stream_held_bytes 60",
+		`penstock_sink_backlog_bytes{sink="index"} 0`,
+		`penstock_sink_backlog_bytes{sink="lake"} 500`,
+		`penstock_sink_backlog_seconds{sink="lake"} 2`,
+		`penstock_sink_slowest{sink="index"} 0`,
+		`penstock_sink_slowest{sink="lake"} 1`,
+		"penstock_state_disk_bytes 900",
+		"penstock_disk_free_bytes 1000",
 		"penstock_http_connections 7",
 		"penstock_http_refused_connections_total 8",
 		`penstock_http_request_seconds_count{method="POST",route="/v1/events",status="202"} 1`,
@@ -114,7 +128,7 @@ func TestScrape(t *testing.T) {
 			t.Errorf("the scrape lacks %s", want)
 		}
 	}
-	for _, never := range []string{`shard="d"`, "penstock_lake_last_compaction_timestamp_seconds ", `penstock_sink_lag_seconds{shard="b"`} {
+	for _, never := range []string{`shard="d"`, "penstock_lake_last_compaction_timestamp_seconds ", "penstock_disk_size_bytes ", `penstock_sink_lag_seconds{shard="b"`} {
 		if strings.Contains(text, never) {
 			t.Errorf("the scrape has %s, which this process does not know", never)
 		}

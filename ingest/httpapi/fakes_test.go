@@ -272,6 +272,8 @@ func (lake) Status(context.Context) (LakeStatus, error) {
 	return LakeStatus{
 		Table: "penstock.events", SnapshotID: 1 << 62, Snapshots: 2, Committed: time.Now(), Rows: 3, DataFiles: 1, DataBytes: 99,
 		Shards: []LakeShard{{Shard: "a", Checkpoint: consumer.Checkpoint{Position: schemas.Position{Sequence: "12", Sub: 3}, AsOf: time.Now()}}},
+		Stream: StreamStatus{Bytes: 500, HeldBytes: 10, Slowest: "lake", Sinks: []SinkBacklog{{"index", 0, time.Time{}}, {"lake", 200, time.Now()}}},
+		Disk:   DiskStatus{State: 1000, Index: 2000, Free: 3000, Size: 4000},
 	}, nil
 }
 

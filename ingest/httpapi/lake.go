@@ -19,6 +19,28 @@ type lakeState struct {
 	OrphansRemoved  uint64      `json:"orphansRemoved"`
 	CompleteThrough string      `json:"completeThrough,omitempty"`
 	Shards          []lakeShard `json:"shards"`
+	Stream          streamState `json:"stream"`
+	Disk            diskState   `json:"disk"`
+}
+
+type streamState struct {
+	Bytes       int64         `json:"bytes"`
+	HeldBytes   int64         `json:"heldBytes"`
+	SlowestSink string        `json:"slowestSink,omitempty"`
+	Sinks       []sinkBacklog `json:"sinks"`
+}
+
+type sinkBacklog struct {
+	Sink   string `json:"sink"`
+	Bytes  int64  `json:"backlogBytes"`
+	Oldest string `json:"oldest,omitempty"`
+}
+
+type diskState struct {
+	StateBytes int64 `json:"stateBytes"`
+	IndexBytes int64 `json:"indexBytes"`
+	FreeBytes  int64 `json:"freeBytes,omitempty"`
+	SizeBytes  int64 `json:"sizeBytes,omitempty"`
 }
 
 type lakeShard struct {
@@ -40,6 +62,16 @@ func (s *Server) getLake(x *exchange) error {
 		Committed: optionalTime(status.Committed), Rows: status.Rows, DataFiles: status.DataFiles, DataBytes: status.DataBytes,
 		SmallFiles: status.SmallFiles, LastCompaction: optionalTime(status.LastCompaction), OrphansRemoved: status.OrphansRemoved,
 		CompleteThrough: optionalTime(status.CompleteThrough), Shards: make([]lakeShard, len(status.Shards)),
+		Stream: streamState{
+			Bytes: status.Stream.Bytes, HeldBytes: status.Stream.HeldBytes, SlowestSink: status.Stream.Slowest,
+			Sinks: make([]sinkBacklog, len(status.Stream.Sinks)),
+		},
+		Disk: diskState{
+			StateBytes: status.Disk.State, IndexBytes: status.Disk.Index, FreeBytes: status.Disk.Free, SizeBytes: status.Disk.Size,
+		},
+	}
+	for i, s := range status.Stream.Sinks {
+		state.Stream.Sinks[i] = sinkBacklog{Sink: s.Sink, Bytes: s.Bytes, Oldest: optionalTime(s.Oldest)}
 	}
 	for i, shard := range status.Shards {
 		state.Shards[i] = lakeShard{

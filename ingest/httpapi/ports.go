@@ -90,6 +90,33 @@ type LakeStatus struct {
 	// CompleteThrough: every event received before it is in the table.
 	CompleteThrough time.Time
 	Shards          []LakeShard
+	Stream          StreamStatus
+	Disk            DiskStatus
+}
+
+// StreamStatus is what the stream keeps. Bytes are before compression.
+type StreamStatus struct {
+	Bytes int64
+	// HeldBytes are past retention and still there for the slowest sink.
+	HeldBytes int64
+	Sinks     []SinkBacklog
+	// Slowest is the sink that trimming waits for most; empty when all hold everything.
+	Slowest string
+}
+
+// SinkBacklog is what the stream keeps for a sink that does not hold it yet.
+type SinkBacklog struct {
+	Sink   string
+	Bytes  int64
+	Oldest time.Time // arrival of the first of it; zero when there is nothing
+}
+
+// DiskStatus is about the disk of the data directory, in bytes.
+type DiskStatus struct {
+	// State (with the stream) and Index are those of their files.
+	State, Index int64
+	// Free and Size are the disk's; 0 when it doesn't tell.
+	Free, Size int64
 }
 
 // LakeShard is the lake's offset in a shard of the stream.
