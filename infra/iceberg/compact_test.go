@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -341,6 +342,59 @@ func TestCompactDiskFull(t *testing.T) {
 	wantOnce(t, l, map[string]int{"a": 10})
 	if n := liveCount(t, l); n != 1 {
 		t.Errorf("%d live files", n)
+	}
+}
+
+// TestCompactDiskFullAnywhere: the disk fills up at the first step of a compaction that needs room, then at the second, and so
+// on, and stays full. The compaction says so, the table can be read all the while, nothing is left over that takes up
+// room, and once there is some, appends and compaction go on.
+func TestCompactDiskFullAnywhere(t *testing.T) {
+	t.Parallel()
+	for k := 1; ; k++ {
+		l, shared, mem := newLake(t)
+		appendEach(t, l, "a", 0, 4)
+		before := filesOnDisk(t, mem, "/data/lake")
+		room := math.MaxInt // steps
+		fs := &steppedFS{FS: mem, step: func(op, name string) error {
+			if op == "remove" {
+				return nil
+			}
+			if room--; room < 0 {
+				return fmt.Errorf("%s %s: %w", op, name, syscall.ENOSPC)
+			}
+			return nil
+		}}
+		l = openLake(t, fs, "/data/lake", shared)
+		room = k - 1
+		u := newTestUpkeep(t, l, dayAfter())
+		done, err := u.Compact(t.Context(), nil)
+		if err == nil {
+			if k < 10 || done.Groups != 1 {
+				t.Errorf("%d steps were enough for %+v", k, done)
+			}
+			return
+		}
+		if !errors.Is(err, syscall.ENOSPC) || u.Stats().Failures != 1 {
+			t.Errorf("answer is %v", err)
+		}
+		if after := filesOnDisk(t, mem, "/data/lake"); !slices.Equal(before, after) {
+			t.Errorf("files on disk were\n%q\nand are\n%q", before, after)
+		}
+		wantOnce(t, l, map[string]int{"a": 4})
+		if err := appendSpan(t.Context(), l, "a", 4, 5); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("an append to the full disk: %v", err)
+		}
+		room = math.MaxInt
+		appendEach(t, l, "a", 4, 5)
+		compactAll(t, u)
+		wantOnce(t, openLake(t, mem, "/data/lake", shared), map[string]int{"a": 5})
+		wantOffset(t, l, "a", 5)
+		if n := liveCount(t, l); n != 1 {
+			t.Errorf("%d live files", n)
+		}
+		if t.Failed() {
+			t.Fatalf("the disk was full at step %d: %v", k, err)
+		}
 	}
 }
 

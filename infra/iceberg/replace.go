@@ -26,11 +26,21 @@ type replacing struct {
 	old, new []icebergo.DataFile
 	// fewer: the new files hold fewer rows than the old.
 	fewer bool
+	// mayHaveLanded: a version of the table may refer to the new files, or may yet come to.
+	mayHaveLanded bool
 }
 
 // commit stages the replacement on the table as it is, and again when that moved. Appends wait only for the staging
-// and the swap, never for the rewriting.
+// and the swap, never for the rewriting. The new files are gone again when it certainly has not landed.
 func (r *replacing) commit(ctx context.Context) error {
+	defer func() {
+		if r.mayHaveLanded {
+			return
+		}
+		for _, df := range r.new { // or each try on a full disk would leave its files there
+			removeFile(r.lake.files, df.FilePath(), r.lake.log)
+		}
+	}()
 	wait := firstWait
 	for try := 1; ; try++ {
 		again, err := r.try(ctx)
@@ -59,11 +69,18 @@ func (r *replacing) try(ctx context.Context) (again bool, err error) {
 	if landed, err := r.landed(t); landed || err != nil {
 		return false, err
 	}
-	commit, err := r.stage(ctx, t)
+	made := madeFiles{FileIO: r.lake.files}
+	commit, err := r.stage(ctx, made.of(t))
 	if err != nil {
+		made.remove(r.lake.log)
 		return false, fmt.Errorf("stage the replacement: %w", err)
 	}
 	_, _, err = r.lake.catalog.CommitTable(ctx, commit.Identifier, commit.Requirements, commit.Updates)
+	if err == nil || errors.Is(err, errInDoubt) {
+		r.mayHaveLanded = true
+	} else {
+		made.remove(r.lake.log)
+	}
 	if err == nil {
 		return false, nil
 	}
