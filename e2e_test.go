@@ -116,6 +116,34 @@ func TestLocalRefusesToStart(t *testing.T) {
 	}
 }
 
+// A second process on a data directory is told which it is and what to do, and the first one goes on with all that it had.
+func TestSecondProcessIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := startServer(t, dir)
+	before := s.post([]byte(`{"n":1}`))
+	_, err := tryServer(t, dir)
+	if err == nil {
+		t.Fatal("it started")
+	}
+	contains(t, err.Error(), "exit status 1", "data directory is in use: "+dir, "stop the other Penstock that runs on it, or choose another directory")
+	after := s.post([]byte(`{"n":2}`))
+	for id, want := range map[string]string{before: `{"n":1}`, after: `{"n":2}`} {
+		if got := s.fetch(id); string(got) != want {
+			t.Errorf("%s reads %s, want %s", id, got, want)
+		}
+	}
+	if rows := s.sql("SELECT count(*) FROM events"); rows[1][0] != "2" {
+		t.Errorf("SQL finds %s events", rows[1][0])
+	}
+	s.stop()
+	s = startServer(t, dir)
+	if rows := s.sql("SELECT count(*) FROM events"); rows[1][0] != "2" {
+		t.Errorf("after a restart SQL finds %s events", rows[1][0])
+	}
+	s.stop()
+}
+
 // A disk with less room than --min-free refuses new events honestly and goes on answering the rest.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
