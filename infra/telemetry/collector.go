@@ -20,13 +20,23 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	m := emitter{out}
-	m.ingest(c.sources.Ingest())
-	for _, fleet := range c.sources.Fleets() {
-		m.fleet(fleet)
+	if c.sources.Ingest != nil {
+		m.ingest(c.sources.Ingest())
 	}
-	m.lake(c.sources.Lake())
-	m.table(c.sources.Table())
-	m.store(c.sources.Store())
+	if c.sources.Fleets != nil {
+		for _, fleet := range c.sources.Fleets() {
+			m.fleet(fleet)
+		}
+	}
+	if c.sources.Lake != nil {
+		m.lake(c.sources.Lake())
+	}
+	if c.sources.Table != nil {
+		m.table(c.sources.Table())
+	}
+	if c.sources.Store != nil {
+		m.store(c.sources.Store())
+	}
 }
 
 type emitter struct{ out chan<- prometheus.Metric }
@@ -89,6 +99,8 @@ func (m emitter) fleet(f consumer.FleetStats) {
 		}
 		m.gauge("penstock_sink_lag_seconds", "Age of the newest moment that the sink has reached in the shard.",
 			s.Lag.Seconds(), "sink", f.Sink, "shard", s.Shard)
+		m.counter("penstock_sink_doubles_total", "Events left out because they stand earlier in the stream already.",
+			s.Doubles, "sink", f.Sink, "shard", s.Shard)
 		m.gauge("penstock_sink_failing", "1 while the shard waits to be tried again after an error.",
 			failing, "sink", f.Sink, "shard", s.Shard)
 	}

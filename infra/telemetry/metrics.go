@@ -13,7 +13,7 @@ import (
 	"penstock/ingest"
 )
 
-// Sources are asked when metrics are scraped. All are required.
+// Sources are asked when metrics are scraped. What a process does not have is nil.
 type Sources struct {
 	Ingest func() ingest.Stats
 	Fleets func() []consumer.FleetStats

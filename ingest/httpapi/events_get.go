@@ -76,7 +76,7 @@ func (s *Server) find(ctx context.Context, id string, made time.Time) (schemas.E
 	if !errors.Is(err, consumer.ErrNotFound) {
 		return event, err
 	}
-	if s.deps.Eraser.Erased(id) {
+	if s.deps.Eraser != nil && s.deps.Eraser.Erased(id) {
 		return event, refuse(eventErased, "The event was erased on purpose.")
 	}
 	if s.comesSoon(ctx, made) {

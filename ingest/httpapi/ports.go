@@ -221,20 +221,26 @@ type Dependency struct {
 	Ready func(ctx context.Context) error
 }
 
-// Deps are what a Server stands on. All are required, but Dependencies may be empty.
+// Deps are what a Server stands on.
 type Deps struct {
+	// What is nil the server does not serve: its routes are not there.
 	Ingest      Acceptor
-	Budget      Budget
-	Index       Index
-	Bodies      Bodies
-	Ledger      Ledger
-	Watermarks  Watermarks
+	Index       Index // with Bodies, Ledger and Watermarks
 	Queries     Queries
 	Lake        Lake
 	Upkeep      Upkeep
 	Eraser      Eraser
 	DeadLetters DeadLetters
 	Requeuer    Requeuer
+	// Bodies, Ledger and Watermarks are required with Index.
+	Bodies     Bodies
+	Ledger     Ledger
+	Watermarks Watermarks
+
+	// All of the following are required, but Dependencies may be empty.
+
+	// Budget is for the bodies of requests.
+	Budget Budget
 	// Dependencies are proven by /readyz.
 	Dependencies []Dependency
 	// Metrics answers /metrics.
@@ -246,11 +252,10 @@ type Deps struct {
 }
 
 func (d *Deps) validate() error {
+	reads := d.Index != nil
 	for name, missing := range map[string]bool{
-		"Ingest": d.Ingest == nil, "Budget": d.Budget == nil, "Index": d.Index == nil, "Bodies": d.Bodies == nil,
-		"Ledger": d.Ledger == nil, "Watermarks": d.Watermarks == nil, "Queries": d.Queries == nil, "Lake": d.Lake == nil, "Upkeep": d.Upkeep == nil, "Eraser": d.Eraser == nil,
-		"DeadLetters": d.DeadLetters == nil, "Requeuer": d.Requeuer == nil, "Metrics": d.Metrics == nil,
-		"Observe": d.Observe == nil, "Logger": d.Logger == nil,
+		"Bodies": reads && d.Bodies == nil, "Ledger": reads && d.Ledger == nil, "Watermarks": reads && d.Watermarks == nil,
+		"Budget": d.Budget == nil, "Metrics": d.Metrics == nil, "Observe": d.Observe == nil, "Logger": d.Logger == nil,
 	} {
 		if missing {
 			return errors.New("http: Deps." + name + " is required")

@@ -24,8 +24,11 @@ type CheckResult struct {
 	Ready bool   `json:"ready"`
 }
 
-// readiness remembers the last proof. Its zero value has none.
+// readiness proves dependencies, and remembers the last proof.
 type readiness struct {
+	dependencies []Dependency
+	logger       *slog.Logger
+
 	mu     sync.Mutex
 	at     time.Time
 	checks []CheckResult
@@ -37,7 +40,7 @@ func (s *Server) getHealth(x *exchange) error {
 }
 
 func (s *Server) getReady(x *exchange) error {
-	p, checks := s.ready()
+	p, checks := s.admin.proven()
 	if p != nil {
 		writeProblem(x.ctx, *p)
 		return nil
@@ -46,20 +49,16 @@ func (s *Server) getReady(x *exchange) error {
 	return nil
 }
 
-// ready proves every dependency. The problem is nil when all of them are.
-func (s *Server) ready() (*Problem, []CheckResult) {
-	checks := s.prove()
+// problem is nil when every dependency is proven.
+func (r *readiness) problem() (*Problem, []CheckResult) {
+	checks := r.prove()
 	var failed []string
 	for _, c := range checks {
 		if !c.Ready {
 			failed = append(failed, c.Name)
 		}
 	}
-	switch {
-	case s.stopping.Load():
-		p := (&refusal{kind: draining, detail: "This process is shutting down."}).problem()
-		return &p, nil
-	case len(failed) > 0:
+	if len(failed) > 0 {
 		detail := "Not ready: " + strings.Join(failed, ", ") + ". The server's log says why."
 		p := (&refusal{kind: notReady, detail: detail}).problem()
 		p.Checks = checks
@@ -69,23 +68,22 @@ func (s *Server) ready() (*Problem, []CheckResult) {
 }
 
 // prove runs the checks at once, or gives the results of a moment ago. One caller runs them; the others wait for it.
-func (s *Server) prove() []CheckResult {
-	r := &s.readiness
+func (r *readiness) prove() []CheckResult {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.checks != nil && time.Since(r.at) < readyFor {
 		return r.checks
 	}
-	ctx, cancel := context.WithTimeout(s.base, readyTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	checks := make([]CheckResult, len(s.deps.Dependencies))
+	checks := make([]CheckResult, len(r.dependencies))
 	var running sync.WaitGroup
-	for i, d := range s.deps.Dependencies {
+	for i, d := range r.dependencies {
 		running.Go(func() {
 			err := d.Ready(ctx)
 			checks[i] = CheckResult{Name: d.Name, Ready: err == nil}
 			if err != nil {
-				s.deps.Logger.Warn("dependency is not ready", slog.String("dependency", d.Name), slog.Any("error", err))
+				r.logger.Warn("dependency is not ready", slog.String("dependency", d.Name), slog.Any("error", err))
 			}
 		})
 	}

@@ -25,15 +25,14 @@ const abortTime = 5 * time.Second
 
 // Server is the HTTP front. Make one with New.
 type Server struct {
-	cfg       Config
-	deps      Deps
-	app       *fiber.App
-	router    fasthttp.RequestHandler
-	metrics   fasthttp.RequestHandler
-	admin     *http.Server
-	decoders  chan *decoder
-	answers   *ingest.Budget
-	readiness readiness
+	cfg      Config
+	deps     Deps
+	app      *fiber.App
+	router   fasthttp.RequestHandler
+	metrics  fasthttp.RequestHandler
+	admin    *Admin
+	decoders chan *decoder
+	answers  *ingest.Budget
 
 	// base ends when Shutdown stops waiting; every call into the cores descends from it.
 	base     context.Context
@@ -80,7 +79,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	front.ExpectHandler = s.onExpect
 	front.CloseOnShutdown = true
 	front.MaxIdleWorkerDuration = time.Second // also how long fasthttp's sweeper may outlive Shutdown
-	s.admin = s.newAdmin()
+	s.admin = NewAdmin(cfg, deps.Dependencies, deps.Metrics, deps.Logger)
 	return s, nil
 }
 
@@ -101,10 +100,7 @@ func (s *Server) Serve(ln net.Listener) error {
 
 // ServeAdmin serves /metrics, /healthz and /readyz alone, without a key, until Shutdown, and then returns nil.
 func (s *Server) ServeAdmin(ln net.Listener) error {
-	if err := s.admin.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve admin http on %s: %w", ln.Addr(), err)
-	}
-	return nil
+	return s.admin.Serve(ln)
 }
 
 // Shutdown stops accepting, waits until the requests under way are answered, and closes what is left when ctx ends.
@@ -113,9 +109,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
 	defer s.cancel()
 	err := s.admin.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, s.admin.Close())
-	}
 	ln := s.ln.Load()
 	if ln == nil {
 		return err
@@ -145,20 +138,36 @@ func (s *Server) Connections() (open int, refused uint64) {
 }
 
 func (s *Server) routes() {
-	s.handle(http.MethodPost, "/v1/events", s.postEvents)
-	s.handle(http.MethodGet, "/v1/events/:id", s.getEvent)
-	s.handle(http.MethodDelete, "/v1/events/:id", s.eraseEvent)
-	s.handle(http.MethodPost, "/v1/queries", s.postQuery)
-	s.handle(http.MethodGet, "/v1/queries", s.listQueries)
-	s.handle(http.MethodGet, "/v1/queries/:id", s.getQuery)
-	s.handle(http.MethodDelete, "/v1/queries/:id", s.cancelQuery)
-	s.handle(http.MethodGet, "/v1/queries/:id/result", s.getResult)
-	s.handle(http.MethodGet, "/v1/lake", s.getLake)
-	s.handle(http.MethodGet, "/v1/lake/:task", s.getUpkeep)
-	s.handle(http.MethodPost, "/v1/lake/:task", s.startUpkeep)
-	s.handle(http.MethodGet, "/v1/dead-letters", s.listDeadLetters)
-	s.handle(http.MethodGet, "/v1/dead-letters/:sink/:shard/:sequence/:sub", s.getDeadLetter)
-	s.handle(http.MethodPost, "/v1/dead-letters/:sink/:shard/:sequence/:sub/requeue", s.requeueDeadLetter)
+	if s.deps.Ingest != nil {
+		s.handle(http.MethodPost, "/v1/events", s.postEvents)
+	}
+	if s.deps.Index != nil {
+		s.handle(http.MethodGet, "/v1/events/:id", s.getEvent)
+	}
+	if s.deps.Eraser != nil {
+		s.handle(http.MethodDelete, "/v1/events/:id", s.eraseEvent)
+	}
+	if s.deps.Queries != nil {
+		s.handle(http.MethodPost, "/v1/queries", s.postQuery)
+		s.handle(http.MethodGet, "/v1/queries", s.listQueries)
+		s.handle(http.MethodGet, "/v1/queries/:id", s.getQuery)
+		s.handle(http.MethodDelete, "/v1/queries/:id", s.cancelQuery)
+		s.handle(http.MethodGet, "/v1/queries/:id/result", s.getResult)
+	}
+	if s.deps.Lake != nil {
+		s.handle(http.MethodGet, "/v1/lake", s.getLake)
+	}
+	if s.deps.Upkeep != nil {
+		s.handle(http.MethodGet, "/v1/lake/:task", s.getUpkeep)
+		s.handle(http.MethodPost, "/v1/lake/:task", s.startUpkeep)
+	}
+	if s.deps.DeadLetters != nil {
+		s.handle(http.MethodGet, "/v1/dead-letters", s.listDeadLetters)
+		s.handle(http.MethodGet, "/v1/dead-letters/:sink/:shard/:sequence/:sub", s.getDeadLetter)
+	}
+	if s.deps.Requeuer != nil {
+		s.handle(http.MethodPost, "/v1/dead-letters/:sink/:shard/:sequence/:sub/requeue", s.requeueDeadLetter)
+	}
 	s.handle(http.MethodGet, "/healthz", s.getHealth)
 	s.handle(http.MethodGet, "/readyz", s.getReady)
 	s.handle(http.MethodGet, "/openapi.yaml", s.getOpenAPI)
