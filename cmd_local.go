@@ -6,11 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 )
-
-// drainTime is how long a stopping process may take to finish what it has accepted.
-const drainTime = 30 * time.Second
 
 // Run starts everything, says where it listens, and stops in order when ctx ends.
 func (c *localCmd) Run(ctx context.Context, out *output) (err error) {
@@ -31,11 +27,6 @@ func (c *localCmd) Run(ctx context.Context, out *output) (err error) {
 		l.httpURL(), l.adminLine(), l.s3URL(), c.Data); err != nil {
 		return errors.Join(err, l.stop())
 	}
-	select {
-	case <-ctx.Done():
-		l.logger.Info("stopping: finishing what was accepted", "limit", drainTime)
-	case err = <-l.failed:
-		l.logger.Error("stopping: a part of the program failed", "error", err)
-	}
+	err = l.untilStopped(ctx)
 	return errors.Join(err, l.stop())
 }

@@ -103,7 +103,7 @@ func kind(path string) string {
 
 func coreConfig() *localCmd {
 	return &localCmd{
-		Data: "/data", Shards: 2, Retention: time.Hour, RetentionBytes: 1 << 30, Memory: 64 << 20,
+		Data: "/data", Shards: 2, Retention: time.Hour, RetentionBytes: 1 << 30, frontFlags: frontFlags{Memory: 64 << 20},
 		FlushAge: 50 * time.Millisecond, FlushBytes: 16 << 20,
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strings"
-	"time"
 
 	"penstock/infra/local"
 )
@@ -67,20 +65,6 @@ func (l *localProcess) start(ctx context.Context) error {
 	return nil
 }
 
-// goes runs a part; its error ends the process.
-func (l *localProcess) goes(name string, part func() error) {
-	l.parts.Store(name, nil)
-	l.running.Go(func() {
-		defer l.parts.Delete(name)
-		if err := part(); err != nil && !errors.Is(err, context.Canceled) {
-			select {
-			case l.failed <- fmt.Errorf("%s: %w", name, err):
-			default: // the process is ending because of others
-			}
-		}
-	})
-}
-
 // stop ends everything, in the order in which nothing acked is lost and nobody waits for what has gone. Requests and
 // queries have drainTime; then the other parts have it again, and so has the closing, which a disk may keep from ending.
 func (l *localProcess) stop() error {
@@ -98,36 +82,12 @@ func (l *localProcess) stop() error {
 	return errors.Join(err, l.await(), l.closeInTime())
 }
 
-// await waits for all parts. Those that are late it names at once, since what comes then may hang as well.
-func (l *localProcess) await() error {
-	if inTime, _ := finish(func() error { l.running.Wait(); return nil }); inTime {
-		return nil
-	}
-	var late []string
-	l.parts.Range(func(name, _ any) bool { late = append(late, fmt.Sprint(name)); return true })
-	names := strings.Join(late, ", ")
-	l.logger.Error("stopping: late parts are given up", "parts", names)
-	return fmt.Errorf("did not stop in time: %s; what was acked is on disk", names)
-}
-
 func (l *localProcess) closeInTime() error {
 	inTime, err := finish(l.close)
 	if !inTime {
 		return fmt.Errorf("closing the data directory took longer than %v; what was acked is on disk", drainTime)
 	}
 	return err
-}
-
-// finish gives up on do after drainTime.
-func finish(do func() error) (inTime bool, err error) {
-	done := make(chan error, 1)
-	go func() { done <- do() }()
-	select {
-	case err := <-done:
-		return true, err
-	case <-time.After(drainTime):
-		return false, nil
-	}
 }
 
 // close gives back what openLocal opened.

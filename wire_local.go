@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -125,8 +124,8 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 // localProcess is everything that `penstock local` runs.
 type localProcess struct {
 	*localCore
-	cfg    *localCmd
-	logger *slog.Logger
+	*parts
+	cfg *localCmd
 
 	http, admin net.Listener // admin is nil when /metrics is served by http
 	server      *httpapi.Server
@@ -136,15 +135,12 @@ type localProcess struct {
 	s3Address   string
 
 	background context.CancelFunc // ends the fleets, the housekeeping and the S3 endpoint
-	running    sync.WaitGroup
-	parts      sync.Map // names of what runs
-	failed     chan error
 }
 
 // openLocal opens the listeners and the data directory and builds every part; nothing serves yet. A failure leaves
 // nothing open.
 func openLocal(ctx context.Context, c *localCmd, logs io.Writer) (_ *localProcess, err error) {
-	l := &localProcess{cfg: c, failed: make(chan error, 8)}
+	l := &localProcess{parts: newParts(), cfg: c}
 	if l.logger, err = telemetry.NewLogger(logs, c.LogFormat, c.LogLevel); err != nil {
 		return nil, err
 	}
