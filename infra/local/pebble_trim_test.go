@@ -100,14 +100,14 @@ func TestTrimGivesSpaceBack(t *testing.T) {
 				cfg := testConfig(vfs.NewMem())
 				cfg.RetentionBytes = 4 << 20
 				s := openTest(t, cfg)
-				noise := rand.NewChaCha8([32]byte{}) // does not compress
-				for left := 96 << 20; left > 0; {
+				noise := make([]byte, 1<<20)                   // does not compress
+				_, _ = rand.NewChaCha8([32]byte{}).Read(noise) // always succeeds
+				for left := 64 << 20; left > 0; {
 					var records []ingest.Record
 					for shard := range cfg.Shards {
 						for range 1 << 20 / size {
-							data := make([]byte, size)
-							_, _ = noise.Read(data) // always succeeds
-							records = append(records, recordIn(s, shard, string(data)))
+							from := rand.IntN(len(noise) - size)
+							records = append(records, recordIn(s, shard, string(noise[from:from+size])))
 							left -= size
 						}
 					}
@@ -115,6 +115,9 @@ func TestTrimGivesSpaceBack(t *testing.T) {
 				}
 				safe, err := s.stream.Tips(t.Context())
 				if err != nil {
+					t.Fatal(err)
+				}
+				if err := s.db.Flush(); err != nil {
 					t.Fatal(err)
 				}
 				before := bytesOf(t, s, ".sst", ".blob")
@@ -125,7 +128,7 @@ func TestTrimGivesSpaceBack(t *testing.T) {
 				synctest.Wait()
 				after := bytesOf(t, s, ".sst", ".blob")
 				t.Logf("%d MB before, %d MB after", before>>20, after>>20)
-				if before < 64<<20 || after > 40<<20 {
+				if before < 56<<20 || after > 40<<20 {
 					t.Errorf("%d bytes on disk before the trim, %d after", before, after)
 				}
 			})
