@@ -1,13 +1,7 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-
-	"golang.org/x/sync/errgroup"
-
-	"penstock/infra/aws"
 )
 
 // awsFlags name what a deployment has on AWS. Region, credentials and endpoints are the AWS SDK's own variables and files.

@@ -144,8 +144,7 @@ func (s *Store) openState(ctx context.Context, cache *pebble.Cache) (*pebble.DB,
 		err error
 	}
 	done := make(chan opened, 1)
-	opts, scheduler := stateOptions(s.cfg.FS, s.health, cache, s.syncGap), newCompactions()
-	opts.Experimental.CompactionScheduler = scheduler
+	opts := stateOptions(s.cfg.FS, s.health, cache, s.syncGap)
 	go func() {
 		db, err := pebble.Open(stateDir(s.cfg.FS, s.cfg.Dir), opts)
 		done <- opened{db, err}
@@ -153,9 +152,6 @@ func (s *Store) openState(ctx context.Context, cache *pebble.Cache) (*pebble.DB,
 	var cause error
 	select {
 	case o := <-done:
-		if o.err == nil {
-			scheduler.allow()
-		}
 		return o.db, o.err
 	case err := <-s.health.flushFailed:
 		cause = fmt.Errorf("replaying the log (if the disk is full, make room): %w", err)
