@@ -24,7 +24,7 @@ func (c *localCmd) Run(ctx context.Context, out *output) (err error) {
 		return errors.Join(err, l.stop())
 	}
 	if _, err := fmt.Fprintf(out.stdout, "Penstock is ready.\n  HTTP  %s\n%s  S3    %s\n  data  %s\n",
-		l.httpURL(), l.adminLine(), l.s3URL(), c.Data); err != nil {
+		l.httpURL(), adminLine(l.admin), l.s3URL(), c.Data); err != nil {
 		return errors.Join(err, l.stop())
 	}
 	err = l.untilStopped(ctx)

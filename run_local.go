@@ -6,20 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 
 	"penstock/infra/local"
 )
 
 func (l *localProcess) httpURL() string { return "http://" + l.http.Addr().String() }
-
-// adminLine says where /metrics are, when they are not with the HTTP API.
-func (l *localProcess) adminLine() string {
-	if l.admin == nil {
-		return ""
-	}
-	return "  admin http://" + l.admin.Addr().String() + "\n"
-}
 
 func (l *localProcess) s3URL() string { return "http://" + l.s3Address }
 
@@ -92,14 +83,7 @@ func (l *localProcess) closeInTime() error {
 
 // close gives back what openLocal opened.
 func (l *localProcess) close() error {
-	var errs []error
-	for _, ln := range []net.Listener{l.http, l.admin} {
-		if ln != nil {
-			if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-				errs = append(errs, err)
-			}
-		}
-	}
+	errs := []error{closeListeners(l.http, l.admin)}
 	if l.engine != nil {
 		l.engine.Close()
 	}

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"penstock/consumer"
 	"penstock/infra/telemetry"
@@ -20,16 +19,10 @@ func (l *localProcess) buildServer() error {
 		Table:  l.tableStats,
 		Store:  l.storeStats,
 	})
-	cfg := httpapi.Defaults()
-	cfg.MetricsOnMain = l.admin == nil
-	if l.cfg.KeyFile != "" {
-		keys, err := httpapi.LoadKeys(l.cfg.KeyFile)
-		if err != nil {
-			return fmt.Errorf("--key-file: %w", err)
-		}
-		cfg.Keys = keys
+	cfg, err := l.cfg.serverConfig(l.admin == nil)
+	if err != nil {
+		return err
 	}
-	var err error
 	l.server, err = httpapi.New(cfg, httpapi.Deps{
 		Ingest: l.ingest, Budget: l.budget, Index: l.events, Bodies: l.bodies,
 		Ledger: l.store.Ledger(), Watermarks: l.watermarks,

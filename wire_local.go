@@ -169,19 +169,10 @@ func openLocal(ctx context.Context, c *localCmd, logs io.Writer) (_ *localProces
 }
 
 func (l *localProcess) listen(ctx context.Context) (err error) {
+	if l.http, l.admin, err = l.cfg.frontFlags.listen(ctx); err != nil {
+		return err
+	}
 	var lc net.ListenConfig
-	if l.http, err = lc.Listen(ctx, "tcp", l.cfg.Listen); err != nil {
-		return fmt.Errorf("--listen: %w", err)
-	}
-	admin := l.cfg.AdminListen
-	if admin == "" && !isLoopback(l.cfg.Listen) {
-		admin = "127.0.0.1:9090"
-	}
-	if admin != "" {
-		if l.admin, err = lc.Listen(ctx, "tcp", admin); err != nil {
-			return fmt.Errorf("--admin-listen: %w", err)
-		}
-	}
 	// versitygw binds its port by itself, and late; here it is only tried.
 	s3, err := lc.Listen(ctx, "tcp", l.cfg.S3Listen)
 	if err != nil {
