@@ -169,7 +169,7 @@ func openLocal(ctx context.Context, c *localCmd, logs io.Writer) (_ *localProces
 }
 
 func (l *localProcess) listen(ctx context.Context) (err error) {
-	if l.http, l.admin, err = l.cfg.frontFlags.listen(ctx); err != nil {
+	if l.http, l.admin, err = l.cfg.listen(ctx); err != nil {
 		return err
 	}
 	var lc net.ListenConfig

@@ -65,8 +65,10 @@ func checkSameSite(h *fasthttp.RequestHeader) error {
 
 // hostOf cuts the port off a Host header.
 func hostOf(hostport string) string {
-	if host, _, err := net.SplitHostPort(hostport); err == nil {
-		return host
+	if strings.IndexByte(hostport, ':') >= 0 {
+		if host, _, err := net.SplitHostPort(hostport); err == nil {
+			return host
+		}
 	}
 	return strings.Trim(hostport, "[]")
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"fmt"
 	"net/url"
 	"strings"
@@ -29,16 +30,18 @@ func requestAttributes(h *fasthttp.RequestHeader, form format) (schemas.Attribut
 			return a, fmt.Errorf("header ce-%.64s: %w", name, err)
 		}
 	}
-	_, text := splitTarget(string(h.RequestURI()))
-	query, err := queryAttributes(text)
-	if err != nil {
-		return a, err
-	}
-	if err := merge(&a, &query, "the query"); err != nil {
-		return a, err
+	if target := h.RequestURI(); bytes.IndexByte(target, '?') >= 0 {
+		_, text := splitTarget(string(target))
+		query, err := queryAttributes(text)
+		if err != nil {
+			return a, err
+		}
+		if err := merge(&a, &query, "the query"); err != nil {
+			return a, err
+		}
 	}
 	if form == formatJSON {
-		declared := schemas.Attributes{ContentType: string(h.ContentType())}
+		declared := schemas.Attributes{ContentType: contentType(h)}
 		if err := merge(&a, &declared, "the Content-Type"); err != nil {
 			return a, err
 		}

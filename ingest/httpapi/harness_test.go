@@ -337,12 +337,20 @@ func (a answer) decode(t *testing.T, into any) {
 // id is the id of an accepted event.
 func (a answer) id(t *testing.T) string {
 	t.Helper()
-	var ack accepted
+	var ack ackDocument
 	a.must(t, http.StatusAccepted).decode(t, &ack)
 	if _, err := schemas.IDTime(ack.ID); err != nil || a.header.Get("Location") != "/v1/events/"+ack.ID || ack.Href != a.header.Get("Location") {
 		t.Fatalf("odd ack: %v %s", a.header, a.body)
 	}
 	return ack.ID
+}
+
+// ackDocument is the answer to one event.
+type ackDocument struct {
+	ID           string `json:"id"`
+	ReceivedTime string `json:"receivedTime"`
+	Via          string `json:"via"`
+	Href         string `json:"href"`
 }
 
 // eventually waits for a condition.

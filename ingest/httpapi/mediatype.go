@@ -41,8 +41,16 @@ func checkLength(h *fasthttp.RequestHeader, f framing, limit int64) error {
 	return nil
 }
 
+// contentType copies the Content-Type out of request memory; the usual one takes none.
+func contentType(h *fasthttp.RequestHeader) string {
+	if value := h.ContentType(); string(value) != mediaJSON {
+		return string(value)
+	}
+	return mediaJSON
+}
+
 func bodyFormat(h *fasthttp.RequestHeader) (format, error) {
-	value := string(h.ContentType())
+	value := contentType(h)
 	switch value {
 	case "", mediaJSON:
 		return formatJSON, nil
