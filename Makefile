@@ -4,10 +4,10 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO_BUILD = go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: help run test race lint demo bench build static tools-present
+.PHONY: help run test race lint demo bench build static stack conformance bin/stack tools-present
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 run: build ## build and start Penstock on this machine (data in ./penstock-data, HTTP on 127.0.0.1:8080)
 	./bin/penstock local
@@ -29,6 +29,12 @@ demo: build ## start on free ports, send events, run three queries, stop
 bench: build ## measure bin/penstock against named limits (some minutes; figures and method in BENCHMARKS.md)
 	go run ./infra/bench -server bin/penstock -json bin/bench.json
 
+stack: bin/stack ## real peers for the AWS side in the foreground, on fixed ports; their environment: source bin/stack.env
+	exec bin/stack up --env-file bin/stack.env
+
+conformance: bin/stack ## every port's suite on the AWS adapters, against real peers on free ports
+	PENSTOCK_CONFORMANCE=1 bin/stack run -- go test -count=1 -run Conform ./infra/aws/... ./infra/iceberg/...
+
 build: tools-present ## bin/penstock, one binary with everything embedded
 	@mkdir -p bin
 	$(GO_BUILD) -o bin/penstock .
@@ -46,6 +52,10 @@ static: ## bin/penstock-aws and bin/penstock-frontend, static binaries without w
 	done
 	CGO_ENABLED=0 go vet -tags nolocal $$(CGO_ENABLED=0 go list -e -tags nolocal ./... | grep -v '^penstock/infra/local$$')
 	CGO_ENABLED=0 go test -tags nolocal .
+
+bin/stack:
+	@mkdir -p bin
+	go build -o bin/stack ./infra/deploy/stack
 
 tools-present:
 	@command -v go >/dev/null || { echo "Penstock needs Go 1.26 or newer: https://go.dev/dl/"; exit 1; }
