@@ -32,11 +32,13 @@ var peers = []peer{
 	{"glue", "AWS_ENDPOINT_URL_GLUE", "/moto-api/data.json", 1, moto},
 }
 
-// kinesisMock has a second port, for TLS, which can't be had without.
+// kinesisMock has a second port, for TLS, which can't be had without. Its garbage, the text of every record in several forms, takes
+// most of its time unless there is much room for the young.
 func kinesisMock(installed, _ string, ports [2]int) *exec.Cmd {
-	cmd := exec.Command("node", "--require", filepath.Join(installed, "loopback.cjs"), "main.js") //nolint:noctx // stopped by its group
-	cmd.Dir = filepath.Join(installed, "node_modules", "kinesis-local")                           // it reads server.json in its working directory
-	cmd.Env = append(os.Environ(), "AWS_REGION="+region, "LOG_LEVEL=WARN", "SHARD_LIMIT=10000",
+	cmd := exec.Command("node", "--min-semi-space-size=128", "--max-semi-space-size=128", //nolint:noctx // stopped by its group
+		"--require", filepath.Join(installed, "loopback.cjs"), "main.js")
+	cmd.Dir = filepath.Join(installed, "node_modules", "kinesis-local") // it reads server.json in its working directory
+	cmd.Env = append(os.Environ(), "AWS_REGION="+region, "LOG_LEVEL=ERROR", "SHARD_LIMIT=10000",
 		"KINESIS_MOCK_PLAIN_PORT="+strconv.Itoa(ports[0]), "KINESIS_MOCK_TLS_PORT="+strconv.Itoa(ports[1]))
 	for _, change := range []string{"CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS", "UPDATE_SHARD_COUNT"} {
 		cmd.Env = append(cmd.Env, change+"_DURATION=100ms") // not at once, as on AWS, but not to wait for either

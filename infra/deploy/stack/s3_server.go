@@ -20,7 +20,9 @@ const (
 	// More than the clients of one machine ask for at once: who is refused would be told SlowDown.
 	s3MaxConnections = 4096
 	s3MaxRequests    = 1024
-	s3MaxParts       = 10_000 // as AWS
+	// As AWS.
+	s3MaxParts = 10_000
+	s3MaxCopy  = 5 << 30
 )
 
 // s3Cmd serves S3 from a directory until it is killed.
@@ -42,7 +44,9 @@ func (c *s3Cmd) Run(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("s3: %w", err)
 	}
-	files, err := posix.New(buckets, metadata, posix.PosixOpts{SideCarDir: attributes, Concurrency: s3MaxRequests})
+	files, err := posix.New(buckets, metadata, posix.PosixOpts{
+		SideCarDir: attributes, Concurrency: s3MaxRequests, CopyObjectThreshold: s3MaxCopy,
+	})
 	if err != nil {
 		return fmt.Errorf("s3: %w", err)
 	}
