@@ -3,6 +3,7 @@ package faultproxy
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 )
 
@@ -44,8 +45,8 @@ func DynamoDBTimeToLive() Law {
 				return next(ctx, r)
 			}
 			var asked struct{ TimeToLiveSpecification json.RawMessage }
-			if err := json.Unmarshal(r.body, &asked); err != nil || asked.TimeToLiveSpecification == nil {
-				return errorAnswer(DynamoDB, http.StatusBadRequest, "ValidationException", "no TimeToLiveSpecification"), nil
+			if err := json.Unmarshal(r.body, &asked); err != nil {
+				return nil, fmt.Errorf("fault proxy: UpdateTimeToLive: %w", err)
 			}
 			return jsonAnswer(asked), nil
 		}
