@@ -70,9 +70,8 @@ func (x *memIndex) Apply(_ context.Context, shard string, entries []Entry, to Ch
 		x.items[e.Event.ID] = e.Event
 	}
 	x.applies++
-	stored := x.checkpoints[shard]
-	if c := to.Position.Compare(stored.Position); c > 0 || c == 0 && (to.End || to.AsOf.After(stored.AsOf)) {
-		x.checkpoints[shard] = to
+	if stored := x.checkpoints[shard]; stored.Advance(to) != stored {
+		x.checkpoints[shard] = stored.Advance(to)
 	}
 	return x.faults.at("Apply", true)
 }

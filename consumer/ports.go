@@ -77,13 +77,29 @@ func (c Checkpoint) SamePlace(other Checkpoint) bool {
 	return c.Position == other.Position && c.End == other.End
 }
 
+// Advance is the checkpoint to keep of one that is stored, c, and one that a sink wants to move to: the one further on, with
+// the newer AsOf.
+func (c Checkpoint) Advance(to Checkpoint) Checkpoint {
+	switch order := to.Position.Compare(c.Position); {
+	case order < 0:
+		return c
+	case order == 0:
+		to.End = to.End || c.End
+	}
+	to.AsOf = to.AsOf.Round(0).UTC() // without the monotonic reading, which is not stored
+	if c.AsOf.After(to.AsOf) {
+		to.AsOf = c.AsOf
+	}
+	return to
+}
+
 // Index is the lookup table.
 type Index interface {
-	// Apply stores the entries, one item per event id, and moves the shard's checkpoint to the given one. Whatever happens,
-	// a checkpoint that is found later has all entries before it (invariant 6); a crash may take both back together, as
-	// long as the stream still holds the records. The same entries again change nothing. A checkpoint that lies behind
-	// the stored one leaves the stored one; entries that move none, since the stream does not give them again, are
-	// durable when it returns.
+	// Apply stores the entries, one item per event id, the last of several of one id, and moves the shard's checkpoint to the
+	// given one, as by Checkpoint.Advance. Whatever happens, a checkpoint that is found later has all entries before it
+	// (invariant 6); a crash may take both back together, as long as the stream still holds the records. The same entries
+	// again change nothing. A checkpoint that lies behind the stored one leaves the stored one; entries that move none, since
+	// the stream does not give them again, are durable when it returns.
 	Apply(ctx context.Context, shard string, entries []Entry, to Checkpoint) error
 	// Checkpoint of the shard; the zero Checkpoint when there is none.
 	Checkpoint(ctx context.Context, shard string) (Checkpoint, error)

@@ -19,6 +19,8 @@ func DeadLettersSuite(t *testing.T, backend string, open func(t *testing.T) cons
 		"put, get, delete":         testLetter,
 		"the same place again":     testLetterTwice,
 		"listed by place, in part": testLetterList,
+		"as large as a record":     testLargeLetter,
+		"a place that was freed":   testLetterAgain,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -65,6 +67,30 @@ func testLetter(t *testing.T, d consumer.DeadLetters) {
 	}
 	if _, err := d.Get(t.Context(), l.Sink, l.Shard, l.Position); !errors.Is(err, consumer.ErrNotFound) {
 		t.Errorf("Get() after Delete: %v, want ErrNotFound", err)
+	}
+}
+
+func testLargeLetter(t *testing.T, d consumer.DeadLetters) {
+	for i, size := range []int{0, 1, 500_000, 1 << 20} {
+		l := letter("index", "shardId-000000000000", "49590338271490256608559692538361571095921575989136588898", i)
+		l.Raw = bytes.Repeat([]byte("\x00\xff\n{"), size/4+1)[:size]
+		putLetter(t, d, l)
+		if got, err := d.Get(t.Context(), l.Sink, l.Shard, l.Position); err != nil || !sameLetter(got, l) || got.Size != size {
+			t.Errorf("Get() of %d raw bytes: %d, size %d, %v", size, len(got.Raw), got.Size, err)
+		}
+	}
+}
+
+func testLetterAgain(t *testing.T, d consumer.DeadLetters) {
+	l := letter("index", "s", "1", 0)
+	putLetter(t, d, l)
+	if err := d.Delete(t.Context(), l.Sink, l.Shard, l.Position); err != nil {
+		t.Fatal(err)
+	}
+	l.Reason, l.Raw = "another", []byte("other bytes")
+	putLetter(t, d, l)
+	if got, err := d.Get(t.Context(), l.Sink, l.Shard, l.Position); err != nil || !sameLetter(got, l) {
+		t.Errorf("Get() = %+v, %v; want %+v", got, err, l)
 	}
 }
 

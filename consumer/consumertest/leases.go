@@ -20,6 +20,8 @@ func LeasesSuite(t *testing.T, backend string, open func(t *testing.T) consumer.
 		"compare and set":     testLeasePut,
 		"sinks are separate":  testLeaseSinks,
 		"one of many gets it": testLeaseRace,
+		"hundreds of shards":  testManyLeases,
+		"a lease of another":  testLeaseOfAnother,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -95,6 +97,41 @@ func testLeaseSinks(t *testing.T, l consumer.Leases) {
 	}
 	if got := leasesOf(t, l, "other"); len(got) != 0 {
 		t.Errorf("leases of an unknown sink: %+v", got)
+	}
+}
+
+func testManyLeases(t *testing.T, l consumer.Leases) {
+	var want []consumer.Lease
+	for i := range 230 {
+		lease := consumer.Lease{Sink: "index", Shard: fmt.Sprintf("shardId-%012d", i), Owner: "host-1/4711", Renewal: uint64(i)}
+		if err := l.Put(t.Context(), nil, lease); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, lease)
+	}
+	if got := leasesOf(t, l, "index"); !slices.Equal(got, want) {
+		t.Errorf("%d leases, want the %d that were put", len(got), len(want))
+	}
+}
+
+// testLeaseOfAnother: a lease that is equal but for its sink or shard proves nothing.
+func testLeaseOfAnother(t *testing.T, l consumer.Leases) {
+	stored := consumer.Lease{Sink: "index", Shard: "s", Owner: "a", Renewal: 1}
+	if err := l.Put(t.Context(), nil, stored); err != nil {
+		t.Fatal(err)
+	}
+	for _, prev := range []consumer.Lease{
+		{Sink: "lake", Shard: "s", Owner: "a", Renewal: 1}, {Sink: "index", Shard: "t", Owner: "a", Renewal: 1},
+		{Sink: "index", Shard: "s", Owner: "b", Renewal: 1}, {Sink: "index", Shard: "s", Renewal: 1},
+		{Sink: "index", Shard: "s", Owner: "a", Renewal: 2}, {Sink: "index", Shard: "s", Owner: "a"},
+	} {
+		next := consumer.Lease{Sink: "index", Shard: "s", Owner: "b", Renewal: 9}
+		if err := l.Put(t.Context(), &prev, next); !errors.Is(err, consumer.ErrLeaseLost) {
+			t.Errorf("Put(%+v): %v, want ErrLeaseLost", prev, err)
+		}
+	}
+	if got := leasesOf(t, l, "index"); !slices.Equal(got, []consumer.Lease{stored}) {
+		t.Errorf("leases %+v, want %+v", got, stored)
 	}
 }
 

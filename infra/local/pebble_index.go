@@ -70,7 +70,7 @@ func (ix *Index) Apply(ctx context.Context, shard string, entries []consumer.Ent
 	sh.apply.Lock()
 	defer sh.apply.Unlock()
 	from := sh.checkpoint()
-	next := later(from, to)
+	next := from.Advance(to)
 	batch, err := ix.batch(shard, entries, from, next)
 	if err != nil {
 		return fmt.Errorf("index of %s: %w", shard, err)
@@ -106,21 +106,6 @@ func (ix *Index) batch(shard string, entries []consumer.Entry, from, to consumer
 		}
 	}
 	return batch, nil
-}
-
-// later is the checkpoint to store when from is stored and to is wanted.
-func later(from, to consumer.Checkpoint) consumer.Checkpoint {
-	switch c := to.Position.Compare(from.Position); {
-	case c < 0:
-		return from
-	case c == 0:
-		to.End = to.End || from.End
-	}
-	to.AsOf = to.AsOf.Round(0).UTC() // without the monotonic reading, which is not stored
-	if from.AsOf.After(to.AsOf) {
-		to.AsOf = from.AsOf
-	}
-	return to
 }
 
 // keep returns once no crash can take back what was applied before the call. The caller has entered.

@@ -75,6 +75,18 @@ func BodiesSuite(t *testing.T, backend string, open func(t *testing.T) BodiesEnv
 		}
 	})
 
+	t.Run("the body is the caller's again", func(t *testing.T) {
+		t.Parallel()
+		env := open(t)
+		body := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+		want := bytes.Clone(body)
+		ref, err := env.Bodies.Put(t.Context(), schemas.NewID(received), received, body)
+		clear(body)
+		if err != nil || !bytes.Equal(env.Read(t, ref), want) {
+			t.Errorf("body changed with the caller's memory after Put, or %v", err)
+		}
+	})
+
 	t.Run("many at once on a new day", func(t *testing.T) {
 		t.Parallel()
 		env := open(t)

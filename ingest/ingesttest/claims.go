@@ -26,6 +26,7 @@ func ClaimsSuite(t *testing.T, backend string, open func(t *testing.T) ClaimsEnv
 	for name, test := range map[string]func(*testing.T, ClaimsEnv){
 		"the first claim wins":    testFirstClaim,
 		"done is remembered":      testFinish,
+		"the same claim again":    testClaimTwice,
 		"a claim lives a day":     testExpiry,
 		"a clock that goes back":  testClockGoesBack,
 		"keys are any text":       testKeys,
@@ -69,6 +70,15 @@ func testFirstClaim(t *testing.T, env ClaimsEnv) {
 	}
 	if got, fresh := mustClaim(t, env, "other", second); !fresh || !sameClaim(got, second) {
 		t.Errorf("claim of another key: %+v, %v", got, fresh)
+	}
+}
+
+// testClaimTwice: two claims that are alike are still two, of which one is the first.
+func testClaimTwice(t *testing.T, env ClaimsEnv) {
+	c := newClaim(env)
+	mustClaim(t, env, "k", c)
+	if got, fresh := mustClaim(t, env, "k", c); fresh || !sameClaim(got, c) {
+		t.Errorf("the same claim again: %+v, %v; want it, and not as the first", got, fresh)
 	}
 }
 
