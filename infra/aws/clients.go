@@ -53,8 +53,12 @@ func Connect(ctx context.Context) (Clients, error) {
 	return Clients{
 		Kinesis:  kinesis.NewFromConfig(cfg),
 		DynamoDB: dynamodb.NewFromConfig(cfg),
-		S3:       s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = ownS3() }),
-		Glue:     glue.NewFromConfig(cfg),
+		S3: s3.NewFromConfig(cfg, func(o *s3.Options) {
+			o.UsePathStyle = ownS3()
+			// It would log a line for every object that somebody else put without a checksum.
+			o.DisableLogOutputChecksumValidationSkipped = true
+		}),
+		Glue: glue.NewFromConfig(cfg),
 	}, nil
 }
 
