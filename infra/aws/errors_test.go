@@ -105,7 +105,7 @@ func checkOutcome(t *testing.T, err, want error) {
 		t.Errorf("%v is lost in %v", err, got)
 	}
 	for _, class := range []error{ingest.ErrThrottled, ingest.ErrAmbiguous} {
-		if errors.Is(got, class) != (class == want) {
+		if errors.Is(got, class) != errors.Is(want, class) {
 			t.Errorf("%v: is %v? %v", err, class, errors.Is(got, class))
 		}
 	}

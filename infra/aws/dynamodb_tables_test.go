@@ -1,0 +1,294 @@
+package aws
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+)
+
+// Any number of processes may make the tables at once, and again.
+func TestEnsureTables(t *testing.T) {
+	t.Parallel()
+	c := peers(t, dynamoEndpoint)
+	name := peerName()
+	tables := Tables{Events: name + "-events", State: name + "-state"}
+	cleanup(t, func(ctx context.Context) error { return removeTables(ctx, c.DynamoDB, tables.Events, tables.State) })
+	if err := tables.Check(t.Context(), c.DynamoDB); !hasCode(err, "ResourceNotFoundException") || !strings.Contains(err.Error(), tables.Events) {
+		t.Errorf("Check without tables: %v", err)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			err := tables.Ensure(t.Context(), c.DynamoDB)
+			if err == nil {
+				err = tables.Check(t.Context(), c.DynamoDB)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(tables.Ensure(t.Context(), c.DynamoDB), tables.Check(t.Context(), c.DynamoDB)); err != nil {
+		t.Error(err)
+	}
+}
+
+// A table that is somebody else's is not used.
+func TestTableWithOtherKeys(t *testing.T) {
+	t.Parallel()
+	c := peers(t, dynamoEndpoint)
+	name := peerName()
+	cleanup(t, func(ctx context.Context) error { return removeTables(ctx, c.DynamoDB, name) })
+	_, err := c.DynamoDB.CreateTable(t.Context(), &dynamodb.CreateTableInput{
+		TableName: sdk.String(name), BillingMode: types.BillingModePayPerRequest,
+		KeySchema:            []types.KeySchemaElement{{AttributeName: sdk.String("id"), KeyType: types.KeyTypeHash}, {AttributeName: sdk.String("at"), KeyType: types.KeyTypeRange}},
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: sdk.String("at"), AttributeType: types.ScalarAttributeTypeN}, {AttributeName: sdk.String("id"), AttributeType: types.ScalarAttributeTypeS}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := waitActive(t.Context(), c.DynamoDB, name); err != nil { // it can't be deleted before
+		t.Fatal(err)
+	}
+	tables := Tables{Events: name, State: name}
+	for what, do := range map[string]func(context.Context, *dynamodb.Client) error{"Check": tables.Check, "Ensure": tables.Ensure, "Prove": tables.Prove} {
+		if err := do(t.Context(), c.DynamoDB); !errors.Is(err, ErrTableSchema) || !strings.Contains(err.Error(), "id S hash, at N range, want id S hash") {
+			t.Errorf("%s: %v, want ErrTableSchema", what, err)
+		}
+	}
+}
+
+func TestKeysText(t *testing.T) {
+	t.Parallel()
+	want, _ := Tables{Events: "e", State: "s"}.keys()[1].schema()
+	right := keysText(want, nil)
+	for text, attributes := range map[string][]types.AttributeDefinition{
+		"pk S hash, sk S range": nil,
+		"pk N hash, sk S range": {{AttributeName: sdk.String("pk"), AttributeType: types.ScalarAttributeTypeN}},
+		"pk S hash, sk B range": {{AttributeName: sdk.String("sk"), AttributeType: types.ScalarAttributeTypeB}},
+	} {
+		if got := keysText([]types.KeySchemaElement{want[1], want[0]}, attributes); got != text || (got == right) != (attributes == nil) {
+			t.Errorf("%q, want %q", got, text)
+		}
+	}
+}
+
+// tableOf is DescribeTable's answer for a table with the right keys.
+func tableOf(t *testing.T, k tableKeys) reply {
+	t.Helper()
+	var schema, attributes []map[string]string
+	for i, name := range k.names {
+		schema = append(schema, map[string]string{"AttributeName": name, "KeyType": []string{"HASH", "RANGE"}[i]})
+		attributes = append(attributes, map[string]string{"AttributeName": name, "AttributeType": "S"})
+	}
+	b, err := json.Marshal(map[string]any{"Table": map[string]any{"TableStatus": "ACTIVE", "KeySchema": schema, "AttributeDefinitions": attributes}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply{status: 200, body: string(b)}
+}
+
+// rightTables answers as DynamoDB and S3 would, for one who may do everything.
+func rightTables(t *testing.T) func(call) reply {
+	objects := map[string]string{}
+	return func(c call) reply {
+		path := strings.TrimLeft(c.op, "PUTGEDL ")
+		switch word, _, _ := strings.Cut(c.op, " "); word {
+		case "DescribeTable":
+			for _, k := range testTables.keys() {
+				if k.table == c.in["TableName"] {
+					return tableOf(t, k)
+				}
+			}
+		case "GetItem":
+			return reply{status: 200, body: `{"Item":{"id":{"S":"x"}}}`}
+		case "PUT":
+			objects[path] = string(c.body)
+		case "GET":
+			if body, found := objects[path]; found {
+				return reply{status: 200, body: body}
+			}
+			return reply{status: 404, body: "<Error><Code>NoSuchKey</Code></Error>"}
+		case "DELETE":
+			delete(objects, path)
+		}
+		return ok
+	}
+}
+
+// Proofs need exactly these permissions, and name the one that is missing.
+func TestProofsNameWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	proofs := func(c Clients) error {
+		if err := testTables.Prove(t.Context(), c.DynamoDB); err != nil {
+			return err
+		}
+		return ProveBucket(t.Context(), c, "bucket")
+	}
+	s := newDynamoStub(t, rightTables(t))
+	if err := proofs(s.Clients); err != nil {
+		t.Fatal(err)
+	}
+	operations := map[string]string{
+		"DescribeTable": "dynamodb:DescribeTable", "BatchWriteItem": "dynamodb:BatchWriteItem", "GetItem": "dynamodb:GetItem",
+		"PutItem": "dynamodb:PutItem", "UpdateItem": "dynamodb:UpdateItem", "Query": "dynamodb:Query",
+		"DeleteItem": "dynamodb:DeleteItem", "PUT": "s3:PutObject", "GET": "s3:GetObject", "DELETE": "s3:DeleteObject",
+	}
+	asked := map[string]bool{}
+	for _, op := range s.ops() {
+		asked[firstWords([]string{op})] = true
+	}
+	if got, want := slices.Sorted(maps.Keys(asked)), slices.Sorted(maps.Keys(operations)); !slices.Equal(got, want) {
+		t.Errorf("the proofs ask for %q, want %q", got, want)
+	}
+	for op, action := range operations {
+		right := rightTables(t)
+		s := newDynamoStub(t, func(c call) reply {
+			switch {
+			case !strings.HasPrefix(c.op, op):
+				return right(c)
+			case strings.Contains(action, "s3:"):
+				return reply{status: 403, body: "<Error><Code>AccessDenied</Code></Error>"}
+			default:
+				return denied
+			}
+		})
+		if err := proofs(s.Clients); err == nil || !strings.Contains(err.Error(), "allow "+action+" ") {
+			t.Errorf("without %s: %v", action, err)
+		}
+	}
+	right := rightTables(t)
+	s = newDynamoStub(t, func(c call) reply {
+		if a := right(c); a.status != 404 {
+			return a
+		}
+		return reply{status: 403, body: "<Error><Code>AccessDenied</Code></Error>"}
+	})
+	if err := proofs(s.Clients); err == nil || !strings.Contains(err.Error(), "allow s3:ListBucket ") {
+		t.Errorf("without s3:ListBucket: %v", err)
+	}
+}
+
+// On real peers the proofs succeed, and leave nothing.
+func TestProofs(t *testing.T) {
+	t.Parallel()
+	c := peers(t, dynamoEndpoint, s3Endpoint)
+	tables, bucket := newTables(t, c), newBucket(t, c)
+	if err := errors.Join(tables.Prove(t.Context(), c.DynamoDB), ProveBucket(t.Context(), c, bucket)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{tables.Events, tables.State} {
+		out, err := c.DynamoDB.Scan(t.Context(), &dynamodb.ScanInput{TableName: sdk.String(name), ConsistentRead: sdk.Bool(true)})
+		if err != nil || len(out.Items) > 0 {
+			t.Errorf("table %s holds %v, %v", name, out.Items, err)
+		}
+	}
+	if keys, err := bucketKeys(t.Context(), c.S3, bucket); err != nil || len(keys) > 0 {
+		t.Errorf("bucket holds %q, %v", keys, err)
+	}
+	if err := ProveBucket(t.Context(), c, peerName()); err == nil || !strings.Contains(err.Error(), "check the name, and that region") {
+		t.Errorf("proof of no bucket: %v", err)
+	}
+}
+
+// What an error is taken for, and what it says to do.
+func TestAdvice(t *testing.T) {
+	t.Parallel()
+	code := func(code string) func(call) reply {
+		return always(reply{status: 400, body: fmt.Sprintf(`{"__type":"x#%s"}`, code)})
+	}
+	for advice, answer := range map[string]func(call) reply{
+		"allow dynamodb:DescribeTable to":     code("AccessDeniedException"),
+		"expired: renew them":                 code("ExpiredTokenException"),
+		"not known in region eu-central-1":    code("UnrecognizedClientException"),
+		"check the name, and that region":     code("ResourceNotFoundException"),
+		"signature is not accepted":           code("InvalidSignatureException"),
+		"asked for dynamodb:DescribeTable in": code("ValidationException"),
+	} {
+		if err := testTables.Check(t.Context(), newDynamoStub(t, answer).DynamoDB); err == nil || !strings.Contains(err.Error(), advice) {
+			t.Errorf("%v, want %q", err, advice)
+		}
+	}
+	moved := newDynamoStub(t, always(reply{status: 301, body: "<Error><Code>PermanentRedirect</Code></Error>"}))
+	if err := ProveBucket(t.Context(), moved.Clients, "bucket"); err == nil || !strings.Contains(err.Error(), "the bucket is not in region eu-central-1") {
+		t.Errorf("bucket elsewhere: %v", err)
+	}
+	nobody := clientsOf("http://127.0.0.1:1", &http.Client{})
+	if err := testTables.Check(t.Context(), nobody.DynamoDB); err == nil || !strings.Contains(err.Error(), "there is no connection") {
+		t.Errorf("nobody listens: %v", err)
+	}
+	options := nobody.DynamoDB.Options()
+	options.Credentials = sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
+		return sdk.Credentials{}, errors.New("none found")
+	})
+	if err := testTables.Check(t.Context(), dynamodb.New(options)); err == nil || !strings.Contains(err.Error(), "if credentials are missing") {
+		t.Errorf("no credentials: %v", err)
+	}
+}
+
+// The state table's expiry is turned on once, and an attribute that is somebody else's is not taken over.
+func TestEnsureExpiry(t *testing.T) {
+	t.Parallel()
+	describe := func(status, attribute string) reply {
+		return reply{status: 200, body: fmt.Sprintf(`{"TimeToLiveDescription":{"TimeToLiveStatus":%q,"AttributeName":%q}}`, status, attribute)}
+	}
+	for name, test := range map[string]struct {
+		now, update reply
+		asks        bool
+		err         string
+	}{
+		"off":               {describe("DISABLED", ""), ok, true, ""},
+		"on":                {describe("ENABLED", "x"), denied, false, ""},
+		"on by another":     {describe("ENABLED", "ttl"), ok, false, `TTL attribute is "ttl"`},
+		"not permitted":     {describe("DISABLED", ""), denied, true, "allow dynamodb:UpdateTimeToLive"},
+		"a stand-in":        {describe("DISABLED", ""), reply{status: 400, body: `{"__type":"x#UnknownOperationException"}`}, true, ""},
+		"turned on by now":  {describe("DISABLED", ""), reply{status: 400, body: `{"__type":"x#ValidationException","message":"TimeToLive is already enabled"}`}, true, ""},
+		"another complaint": {describe("DISABLED", ""), reply{status: 400, body: `{"__type":"x#ValidationException","message":"no"}`}, true, "turning on the expiry"},
+	} {
+		right := rightTables(t)
+		s := newDynamoStub(t, func(c call) reply {
+			switch c.op {
+			case "DescribeTimeToLive":
+				return test.now
+			case "UpdateTimeToLive":
+				return test.update
+			default:
+				return right(c)
+			}
+		})
+		err := testTables.Ensure(t.Context(), s.DynamoDB)
+		if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s: %v, want %q", name, err, test.err)
+		}
+		if got := slices.Contains(s.ops(), "UpdateTimeToLive"); got != test.asks {
+			t.Errorf("%s: turned on: %v", name, got)
+		}
+	}
+}
+
+// Where tables may not be made, it is said which.
+func TestEnsureNotPermitted(t *testing.T) {
+	t.Parallel()
+	s := newDynamoStub(t, func(c call) reply {
+		if c.op == "DescribeTable" {
+			return reply{status: 400, body: `{"__type":"x#ResourceNotFoundException"}`}
+		}
+		return denied
+	})
+	err := testTables.Ensure(t.Context(), s.DynamoDB)
+	if err == nil || !strings.Contains(err.Error(), "table events is not there, and making it (id S hash) failed: allow dynamodb:CreateTable to") {
+		t.Error(err)
+	}
+}
