@@ -50,9 +50,12 @@ func TestCompetingLakeWorkers(t *testing.T) {
 	defer cancel()
 	runCore(t, files, func(k *localCore) {
 		quiet := slog.New(slog.DiscardHandler)
+		tableFiles, err := iceberg.NewLocalFiles(files, filepath.Join(coreConfig().Data, "lake", "events"))
+		if err != nil {
+			t.Fatal(err)
+		}
 		table, err := iceberg.Open(ctx, iceberg.Config{
-			Location: filepath.Join(coreConfig().Data, "lake", "events"), FS: files, Pointer: k.store.Pointer(),
-			Admit: k.store.Guard().AdmitReserve, Logger: quiet,
+			Files: tableFiles, Pointer: k.store.Pointer(), Admit: k.store.Guard().AdmitReserve, Logger: quiet,
 		})
 		if err != nil {
 			t.Fatal(err)

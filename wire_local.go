@@ -85,9 +85,12 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 	if k.bodies, err = local.NewBodies(fsys, objectsDir(c), bodiesBucket, k.store.Guard()); err != nil {
 		return nil, err
 	}
+	files, err := iceberg.NewLocalFiles(fsys, filepath.Join(c.Data, "lake", "events"))
+	if err != nil {
+		return nil, err
+	}
 	k.table, err = iceberg.Open(ctx, iceberg.Config{
-		Location: filepath.Join(c.Data, "lake", "events"), FS: fsys, Pointer: k.store.Pointer(),
-		Admit: k.store.Guard().AdmitReserve, Logger: logger,
+		Files: files, Pointer: k.store.Pointer(), Admit: k.store.Guard().AdmitReserve, Logger: logger,
 	})
 	if err != nil {
 		return nil, err

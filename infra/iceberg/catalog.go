@@ -129,7 +129,10 @@ func (c *catalog) CommitTable(
 	}
 	swapped, err := c.pointer.Swap(ctx, base.MetadataLocation(), location)
 	if err != nil {
-		return nil, "", fmt.Errorf("swap the lake table's pointer: %w: %w", errInDoubt, err)
+		swapped, err = c.settle(ctx, base.MetadataLocation(), location, err)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("swap the lake table's pointer: %w", err)
 	}
 	if !swapped {
 		removeFile(c.files, location, c.log)
@@ -138,6 +141,33 @@ func (c *catalog) CommitTable(
 	c.keep(next, location)
 	c.removeOldMetadata(base.Metadata(), next)
 	return next, location, nil
+}
+
+// settle tells what became of a swap that ended with swapErr, by what the table says (invariant 7): its log names the
+// versions before the present one, so it shows whether next came after prev, or something else did. While prev is
+// still the present version, or when the log does not reach back to it, the answer is errInDoubt.
+func (c *catalog) settle(ctx context.Context, prev, next string, swapErr error) (swapped bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readBackTime)
+	defer cancel()
+	t, err := c.LoadTable(ctx, tableIdent())
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", errInDoubt, errors.Join(swapErr, err))
+	}
+	now, left := t.MetadataLocation(), false
+	for e := range t.Metadata().PreviousFiles() {
+		left = left || e.MetadataFile == prev
+		if e.MetadataFile == next {
+			now = next
+		}
+	}
+	switch {
+	case now == next:
+		return true, nil
+	case now != prev && left:
+		return false, nil
+	default:
+		return false, fmt.Errorf("%w: %w", errInDoubt, swapErr)
+	}
 }
 
 // create makes the table unless there is one.
@@ -150,9 +180,11 @@ func (c *catalog) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// If it was not swapped somebody else was first, and theirs is the table.
+	// If it was not swapped somebody else was first, and theirs is the table. After an error either may be.
 	if _, err := c.pointer.Swap(ctx, "", location); err != nil {
-		return fmt.Errorf("create the lake table: %w", err)
+		if now, loadErr := c.pointer.Load(ctx); loadErr != nil || now == "" {
+			return fmt.Errorf("create the lake table: %w", errors.Join(err, loadErr))
+		}
 	}
 	return nil
 }

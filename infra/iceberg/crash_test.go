@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -314,7 +313,7 @@ func afterCut(t *testing.T, c cut, open openPointer, events int) bool {
 			t.Errorf("%s: %v", c.op, err)
 		}
 	}()
-	l, err := Open(t.Context(), Config{Location: "/data/lake", FS: c.fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)})
+	l, err := tryOpen(t.Context(), c.fs, "/data/lake", p)
 	if err != nil {
 		t.Errorf("%s: %v", c.op, err)
 		return false
@@ -353,10 +352,9 @@ func TestFaults(t *testing.T) {
 			return nil
 		}}
 		p := &memoryPointer{}
-		cfg := Config{Location: "/data/lake", FS: fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)}
-		l, err := Open(t.Context(), cfg)
+		l, err := tryOpen(t.Context(), fs, "/data/lake", p)
 		if errors.Is(err, errInjected) {
-			l, err = Open(t.Context(), cfg)
+			l, err = tryOpen(t.Context(), fs, "/data/lake", p)
 		}
 		if err != nil {
 			t.Fatalf("operation %d: %v", k, err)

@@ -3,9 +3,9 @@
 // offsets; the offsets live in the table itself, in one property, and a commit carries the requirement that this
 // property is still what it was built on. So neither leases nor clocks decide what is in the table.
 //
-// Files go through a FileIO that makes each of them durable, with the directories that name it, before anything refers
-// to it; the table's current version is one value behind a Pointer that is swapped by compare-and-set. A power cut at
-// any moment leaves the version before or after a commit, complete.
+// Files, where the table lies, makes each file durable before anything refers to it: LocalFiles syncs it with the
+// directories that name it. The table's current version is one value behind a Pointer that is swapped by
+// compare-and-set. A power cut at any moment leaves the version before or after a commit, complete.
 //
 // The package imports consumer and schemas (it implements consumer.Lake), iceberg-go, Arrow, and Pebble's vfs for a
 // file system that tests can cut the power of. It must never use iceberg-go's own commit retry, which adds files again

@@ -1,263 +1,158 @@
 package iceberg
 
 import (
+	"context"
 	"errors"
-	"fmt"
-	"io"
 	iofs "io/fs"
-	"net/url"
-	"path/filepath"
-	"slices"
+	"log/slog"
+	"maps"
 	"strings"
 	"sync"
+	"time"
 
 	icebergio "github.com/apache/iceberg-go/io"
-	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/apache/iceberg-go/table"
 )
 
-var (
-	_ icebergio.WriteFileIO = (*FileIO)(nil)
-	_ icebergio.ReadFileIO  = (*FileIO)(nil)
-	_ icebergio.StatIO      = (*FileIO)(nil)
-	_ icebergio.ListableIO  = (*FileIO)(nil)
-)
+// Files is the place of a table's files. A name is an absolute one as the table's metadata holds it, or one that Path or
+// List gave. The calls that iceberg-go makes carry no context, so each must end by itself in a bounded time.
+type Files interface {
+	// Create makes a file that must not exist yet (fs.ErrExist). The file is durable, and can be read by everybody, when the
+	// writer's Close has returned nil; until then nobody sees it, or nobody refers to it. WriteFile does both.
+	icebergio.WriteFileIO
+	// Open, also of Remove and ReadFile, is fs.ErrNotExist when there is no such file; a Remove may also be nil then.
+	icebergio.ReadFileIO
 
-// errOutside: a name that does not lie in the table's directory.
-var errOutside = errors.New("outside the table's directory")
+	// Location is the address of the table's directory, as its metadata holds it.
+	Location() string
+	// Adopt is told at the start which directory the table's metadata names as its own. It is an error when the files can't
+	// be found by those names.
+	Adopt(location string) error
+	// Path gives the one spelling of a name, by which files are compared. It is an error for one outside of the directory.
+	Path(name string) (string, error)
+	// List calls fn for every file under the directory, as Path spells it, until one returns an error. clock is a time by
+	// the clock that modified is of, at or before the listing; zero: it is the one of time.Now.
+	List(ctx context.Context, fn func(name string, size int64, modified time.Time) error) (clock time.Time, err error)
+}
 
-// FileIO gives iceberg-go the files of one table under one directory of a vfs.FS. A file is durable when its writer's
-// Close has returned nil: its bytes, its directory entry, and the entries of every directory above it up to and
-// including the table's own. Files are immutable: creating one that exists is an error.
-//
-// Names are file:// URLs or absolute paths.
+// FileIO gives iceberg-go the table's files, and knows which of them are fresh.
 type FileIO struct {
-	fs   vfs.FS
-	root string
-	// named is the directory that the table's own names lie in. It differs from root after the data directory was
-	// moved or copied, since Iceberg's metadata holds absolute names; these are then read as names under root, so that
-	// a copy never reads or writes the files of its original.
-	named string
+	Files
 
 	mu sync.Mutex
-	// synced holds the directories whose entries are known to be durable. It starts empty in each process: a directory
-	// that exists may have been made by a process that died before it synced the entry.
-	synced map[string]struct{}
 	// holders are the operations under way, and created is every file that was made since there is one.
 	holders int
 	created map[string]struct{}
 }
 
-// NewFileIO opens root, an absolute directory, and makes it durably if it is missing.
-func NewFileIO(fs vfs.FS, root string) (*FileIO, error) {
-	if !filepath.IsAbs(root) {
-		return nil, fmt.Errorf("open table directory %q: not an absolute path", root)
-	}
-	root = filepath.Clean(root)
-	f := &FileIO{fs: fs, root: root, named: root, synced: make(map[string]struct{})}
-	missing, err := f.missing(root)
-	if err != nil {
-		return nil, fmt.Errorf("open table directory: %w", err)
-	}
-	if err := fs.MkdirAll(root, 0o755); err != nil {
-		return nil, fmt.Errorf("make table directory: %w", err)
-	}
-	for dir := root; fs.PathDir(dir) != dir; dir = fs.PathDir(dir) {
-		// A process that died may have made the directories above too; but most are not ours, and may be on a file
-		// system that can't be synced.
-		if err := f.syncDir(fs.PathDir(dir)); err != nil && (dir == root || slices.Contains(missing, dir)) {
-			return nil, err
-		}
-	}
-	return f, nil
-}
+var (
+	_ icebergio.WriteFileIO = (*FileIO)(nil)
+	_ icebergio.ReadFileIO  = (*FileIO)(nil)
+)
 
-// missing lists dir and its ancestors that don't exist yet.
-func (f *FileIO) missing(dir string) ([]string, error) {
-	var dirs []string
-	for {
-		_, err := f.fs.Stat(dir)
-		if err == nil {
-			return dirs, nil
-		}
-		if !errors.Is(err, iofs.ErrNotExist) {
-			return nil, err
-		}
-		dirs = append(dirs, dir)
-		parent := f.fs.PathDir(dir)
-		if parent == dir {
-			return dirs, nil
-		}
-		dir = parent
-	}
-}
-
-// Location is the URL of the table's directory.
-func (f *FileIO) Location() string { return (&url.URL{Scheme: "file", Path: f.root}).String() }
-
-// adopt makes the FileIO take names under the directory of location, which the table's metadata gives, as names under
-// its own.
-func (f *FileIO) adopt(location string) error {
-	named, err := localName(location)
-	if err != nil {
-		return fmt.Errorf("table location: %w", err)
-	}
-	f.named = named
-	return nil
-}
-
-// Path gives the absolute path on the file system of a name.
-func (f *FileIO) Path(name string) (string, error) {
-	local, err := localName(name)
-	if err != nil {
-		return "", err
-	}
-	if local == f.named {
-		return f.root, nil
-	}
-	if rest, ok := strings.CutPrefix(local, f.named+string(filepath.Separator)); ok {
-		return f.fs.PathJoin(f.root, rest), nil
-	}
-	if local == f.root || strings.HasPrefix(local, f.root+string(filepath.Separator)) {
-		return local, nil
-	}
-	return "", fmt.Errorf("%s: %w %s", name, errOutside, f.named)
-}
-
-// localName takes a file:// URL or an absolute path apart.
-func localName(name string) (string, error) {
-	local := name
-	if strings.HasPrefix(name, "file:") {
-		u, err := url.Parse(name)
-		if err != nil {
-			return "", fmt.Errorf("parse file name: %w", err)
-		}
-		if u.Host != "" || u.RawQuery != "" || u.Fragment != "" {
-			return "", fmt.Errorf("%s: not a plain file URL", name)
-		}
-		local = u.Path
-	}
-	if !filepath.IsAbs(local) {
-		return "", fmt.Errorf("%s: neither a file URL nor an absolute path", name)
-	}
-	return filepath.Clean(local), nil
-}
-
-// Open implements icebergio.IO.
-func (f *FileIO) Open(name string) (icebergio.File, error) {
-	local, err := f.Path(name)
-	if err != nil {
+// Create implements icebergio.WriteFileIO.
+func (f *FileIO) Create(name string) (icebergio.FileWriter, error) {
+	if err := f.remember(name); err != nil {
 		return nil, err
 	}
-	file, err := f.fs.Open(local)
-	if err != nil {
-		return nil, err
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return &reader{SectionReader: io.NewSectionReader(file, 0, info.Size()), file: file, info: info}, nil
+	return f.Files.Create(name)
 }
 
-// ReadFile implements icebergio.ReadFileIO.
-func (f *FileIO) ReadFile(name string) ([]byte, error) {
-	file, err := f.Open(name)
-	if err != nil {
-		return nil, err
+// WriteFile implements icebergio.WriteFileIO.
+func (f *FileIO) WriteFile(name string, p []byte) error {
+	if err := f.remember(name); err != nil {
+		return err
 	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	data := make([]byte, info.Size())
-	if _, err := io.ReadFull(file, data); err != nil {
-		return nil, errors.Join(fmt.Errorf("read %s: %w", name, err), file.Close())
-	}
-	return data, file.Close()
+	return f.Files.WriteFile(name, p)
 }
 
-// Stat implements icebergio.StatIO.
-func (f *FileIO) Stat(name string) (iofs.FileInfo, error) {
-	local, err := f.Path(name)
-	if err != nil {
-		return nil, err
+// hold begins an operation: until it is released, fresh has all files that are made. The last release forgets them.
+func (f *FileIO) hold() (release func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.holders++; f.created == nil {
+		f.created = make(map[string]struct{})
 	}
-	return f.fs.Stat(local)
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.holders--; f.holders == 0 {
+			f.created = nil
+		}
+	}
 }
 
-// Remove implements icebergio.IO. The removal may not survive a power cut.
-func (f *FileIO) Remove(name string) error {
-	local, err := f.Path(name)
+func (f *FileIO) remember(name string) error {
+	path, err := f.Path(name)
 	if err != nil {
 		return err
 	}
-	return f.fs.Remove(local)
-}
-
-// WalkDir implements icebergio.ListableIO; entries of a directory come in the order of their names.
-func (f *FileIO) WalkDir(root string, fn iofs.WalkDirFunc) error {
-	info, err := f.Stat(root)
-	if err != nil {
-		err = fn(root, nil, err)
-	} else {
-		err = f.walk(root, iofs.FileInfoToDirEntry(info), fn)
-	}
-	if errors.Is(err, iofs.SkipDir) || errors.Is(err, iofs.SkipAll) {
-		return nil
-	}
-	return err
-}
-
-func (f *FileIO) walk(name string, entry iofs.DirEntry, fn iofs.WalkDirFunc) error {
-	err := fn(name, entry, nil)
-	if err != nil || !entry.IsDir() {
-		if entry.IsDir() && errors.Is(err, iofs.SkipDir) {
-			return nil
-		}
-		return err
-	}
-	local, err := f.Path(name)
-	if err != nil {
-		return err
-	}
-	children, err := f.fs.List(local)
-	if err != nil {
-		if err = fn(name, entry, err); errors.Is(err, iofs.SkipDir) {
-			return nil
-		}
-		return err
-	}
-	slices.Sort(children)
-	for _, child := range children {
-		childName := name + "/" + url.PathEscape(child)
-		if !strings.HasPrefix(name, "file:") {
-			childName = f.fs.PathJoin(name, child)
-		}
-		info, err := f.Stat(childName)
-		switch {
-		case errors.Is(err, iofs.ErrNotExist): // removed since it was listed
-			continue
-		case err != nil:
-			err = fn(childName, nil, err)
-		default:
-			err = f.walk(childName, iofs.FileInfoToDirEntry(info), fn)
-		}
-		if errors.Is(err, iofs.SkipDir) {
-			return nil // for a file: skip the rest of its directory
-		}
-		if err != nil {
-			return err
-		}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.holders > 0 {
+		f.created[path] = struct{}{}
 	}
 	return nil
 }
 
-// reader adds to a vfs.File the Seek that iceberg-go wants.
-type reader struct {
-	*io.SectionReader
-	file vfs.File
-	info vfs.FileInfo
+// fresh are the files that an operation under way may have made and not yet committed.
+func (f *FileIO) fresh() map[string]struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.created)
 }
 
-func (r *reader) Stat() (iofs.FileInfo, error) { return r.info, nil }
-func (r *reader) Close() error                 { return r.file.Close() }
+// operations is how many are under way.
+func (f *FileIO) operations() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.holders
+}
+
+// madeFiles remembers the files that are made through it, so that they can be removed when nothing will refer to them.
+type madeFiles struct {
+	*FileIO
+	mu    sync.Mutex
+	names []string
+}
+
+// of is the table with what is written for it remembered.
+func (m *madeFiles) of(t *table.Table) *table.Table {
+	io := func(context.Context) (icebergio.IO, error) { return m, nil }
+	return table.New(t.Identifier(), t.Metadata(), t.MetadataLocation(), io, nil)
+}
+
+// Create implements icebergio.WriteFileIO.
+func (m *madeFiles) Create(name string) (icebergio.FileWriter, error) {
+	m.mu.Lock()
+	m.names = append(m.names, name)
+	m.mu.Unlock()
+	return m.FileIO.Create(name)
+}
+
+// WriteFile implements icebergio.WriteFileIO.
+func (m *madeFiles) WriteFile(name string, p []byte) error {
+	m.mu.Lock()
+	m.names = append(m.names, name)
+	m.mu.Unlock()
+	return m.FileIO.WriteFile(name, p)
+}
+
+func (m *madeFiles) remove(log *slog.Logger) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, name := range m.names {
+		removeFile(m.FileIO, name, log)
+	}
+}
+
+// removeFile removes a file that nothing refers to, if it is there.
+func removeFile(files *FileIO, name string, log *slog.Logger) {
+	if err := files.Remove(name); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		log.Warn("a file that the lake does not need stays on disk", "file", name, "error", err)
+	}
+}
+
+// dirOf is the directory that a name lies in, the name's scheme and host as they are: path.Dir would take one of the two
+// slashes behind "s3:" away.
+func dirOf(name string) string { return name[:max(0, strings.LastIndexByte(name, '/'))] }

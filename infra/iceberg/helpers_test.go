@@ -96,9 +96,24 @@ func (p *hookedPointer) Swap(ctx context.Context, prev, next string) (bool, erro
 // admitAll is an Admit of a disk without end.
 func admitAll(int64) error { return nil }
 
+// tryOpen opens a lake on a local file system.
+func tryOpen(ctx context.Context, fs vfs.FS, location string, p Pointer) (*Lake, error) {
+	files, err := NewLocalFiles(fs, location)
+	if err != nil {
+		return nil, err
+	}
+	return Open(ctx, Config{Files: files, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)})
+}
+
+// disk are the files of a lake on a local file system.
+func disk(l *Lake) *LocalFiles {
+	f, _ := l.files.Files.(*LocalFiles)
+	return f
+}
+
 func openLake(t testing.TB, fs vfs.FS, location string, p Pointer) *Lake {
 	t.Helper()
-	l, err := Open(t.Context(), Config{Location: location, FS: fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)})
+	l, err := tryOpen(t.Context(), fs, location, p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +242,7 @@ func wantFiles(t fataler, l *Lake) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		if _, err := l.files.fs.Stat(f); err != nil {
+		if _, err := disk(l).fs.Stat(f); err != nil {
 			t.Errorf("live file: %v", err)
 		}
 	}
@@ -268,7 +283,7 @@ func wantNoStray(t fataler, l *Lake) {
 			}
 		}
 	}
-	err = l.files.WalkDir(l.files.root, func(name string, entry iofs.DirEntry, err error) error {
+	err = disk(l).WalkDir(disk(l).root, func(name string, entry iofs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() && !known[name] {
 			t.Errorf("nothing refers to %s", name)
 		}

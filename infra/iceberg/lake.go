@@ -6,11 +6,9 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"log/slog"
-	"path"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/iceberg-go/table"
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"penstock/consumer"
 )
@@ -19,18 +17,15 @@ var _ consumer.Lake = (*Lake)(nil)
 
 // Config is what a Lake needs. Every field is required.
 type Config struct {
-	// Location is the table's directory, an absolute path on FS. It is made if it is missing; that its parent survives
-	// a power cut is up to whoever made that.
-	Location string
-	FS       vfs.FS
-	// Pointer is of this table alone.
+	// Files and Pointer are of this table alone.
+	Files   Files
 	Pointer Pointer
 	// Admit returns an error when the disk has no room for so many bytes of data files.
 	Admit  func(bytes int64) error
 	Logger *slog.Logger
 }
 
-// Lake is the table penstock.events. Any number of Lakes, in any number of processes that share its directory and its
+// Lake is the table penstock.events. Any number of Lakes, in any number of processes that share its files and its
 // pointer, may write to it at once. It owns no goroutine and needs no closing.
 type Lake struct {
 	files   *FileIO
@@ -47,8 +42,8 @@ type Lake struct {
 // Open opens the table, and creates it if there is none.
 func Open(ctx context.Context, cfg Config) (*Lake, error) {
 	switch {
-	case cfg.FS == nil:
-		return nil, errors.New("open lake: FS is missing")
+	case cfg.Files == nil:
+		return nil, errors.New("open lake: Files is missing")
 	case cfg.Pointer == nil:
 		return nil, errors.New("open lake: Pointer is missing")
 	case cfg.Admit == nil:
@@ -56,10 +51,7 @@ func Open(ctx context.Context, cfg Config) (*Lake, error) {
 	case cfg.Logger == nil:
 		return nil, errors.New("open lake: Logger is missing")
 	}
-	files, err := NewFileIO(cfg.FS, cfg.Location)
-	if err != nil {
-		return nil, fmt.Errorf("open lake: %w", err)
-	}
+	files := &FileIO{Files: cfg.Files}
 	l := &Lake{
 		files:   files,
 		catalog: &catalog{files: files, pointer: cfg.Pointer, log: cfg.Logger},
@@ -90,13 +82,13 @@ func (l *Lake) loadOrCreate(ctx context.Context) (*table.Table, error) {
 		if err := l.catalog.create(ctx); err != nil {
 			return nil, err
 		}
-	} else if err := l.files.adopt(path.Dir(path.Dir(location))); err != nil { // <table>/metadata/<file>
+	} else if err := l.files.Adopt(dirOf(dirOf(location))); err != nil { // <table>/metadata/<file>
 		return nil, err
 	}
 	t, err := l.catalog.LoadTable(ctx, tableIdent())
 	if errors.Is(err, iofs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: the pointer names a table that is not in %s; "+
-			"was a data directory restored in part?", err, l.files.root)
+			"was it restored in part?", err, l.files.Location())
 	}
 	return t, err
 }

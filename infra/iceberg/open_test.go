@@ -23,7 +23,7 @@ func TestOpenTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			l, err := Open(t.Context(), Config{Location: "/lake", FS: fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)})
+			l, err := tryOpen(t.Context(), fs, "/lake", p)
 			if err != nil {
 				t.Error(err)
 				return
@@ -175,9 +175,7 @@ func TestForeignTable(t *testing.T) {
 			t.Parallel()
 			l, p, fs := newLake(t)
 			rewrite(t, l, p, change)
-			_, err := Open(t.Context(), Config{
-				Location: "/data/lake", FS: fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler),
-			})
+			_, err := tryOpen(t.Context(), fs, "/data/lake", p)
 			if err == nil {
 				t.Fatal("opened")
 			}
@@ -188,13 +186,19 @@ func TestForeignTable(t *testing.T) {
 
 func TestOpenConfig(t *testing.T) {
 	t.Parallel()
-	good := Config{Location: "/lake", FS: vfs.NewMem(), Pointer: &memoryPointer{}, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)}
+	files, err := NewLocalFiles(vfs.NewMem(), "/lake")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewLocalFiles(vfs.NewMem(), "lake"); err == nil || !strings.Contains(err.Error(), "absolute") {
+		t.Errorf("a directory that is not absolute: %v", err)
+	}
+	good := Config{Files: files, Pointer: &memoryPointer{}, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)}
 	for name, breakIt := range map[string]func(*Config){
-		"FS":       func(c *Config) { c.FS = nil },
-		"Pointer":  func(c *Config) { c.Pointer = nil },
-		"Admit":    func(c *Config) { c.Admit = nil },
-		"Logger":   func(c *Config) { c.Logger = nil },
-		"absolute": func(c *Config) { c.Location = "lake" },
+		"Files":   func(c *Config) { c.Files = nil },
+		"Pointer": func(c *Config) { c.Pointer = nil },
+		"Admit":   func(c *Config) { c.Admit = nil },
+		"Logger":  func(c *Config) { c.Logger = nil },
 		"not in": func(c *Config) {
 			c.Pointer = &memoryPointer{value: "file:///lake/metadata/00001-gone.metadata.json"}
 		},

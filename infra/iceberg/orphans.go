@@ -24,7 +24,7 @@ type Sweep struct {
 // is the only thing that ever removes a data file, a manifest or a manifest list that was committed. A file is left alone
 //
 //   - while an append or upkeep of this process that may have made it is under way, however long that takes;
-//   - for SafeAge after it was last written, by the file system's clock: that is for other processes;
+//   - for SafeAge after it was last written, by the clock of where the files are: that is for other processes;
 //   - for SafeAge after a sweep first saw that it has ceased to be live, or to be referred to, by a clock that nobody can
 //     set, since a query that began before may still read it;
 //   - when its name is not one that Penstock or iceberg-go gives.
@@ -89,20 +89,17 @@ type orphan struct {
 // is under way has committed before the table is read, and who is under way then has its files spared.
 func (u *Upkeep) unreferenced(ctx context.Context) ([]orphan, error) {
 	type entry struct {
-		path string
-		info iofs.FileInfo
+		path     string
+		size     int64
+		modified time.Time
 	}
 	var listed []entry
 	l := u.lake
-	err := l.files.WalkDir(l.files.root, func(name string, d iofs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+	clock, err := l.files.List(ctx, func(path string, size int64, modified time.Time) error {
+		if ourName(path) {
+			listed = append(listed, entry{path, size, modified})
 		}
-		info, err := d.Info()
-		if err == nil && ourName(name) {
-			listed = append(listed, entry{name, info})
-		}
-		return errors.Join(err, ctx.Err())
+		return nil
 	})
 	if err != nil {
 		return nil, err
@@ -121,6 +118,9 @@ func (u *Upkeep) unreferenced(ctx context.Context) ([]orphan, error) {
 	}
 	now := u.cfg.Now()
 	u.takeLeave(referenced, now)
+	if clock.IsZero() {
+		clock = now
+	}
 	var found []orphan
 	left := make(map[string]time.Time) // without those that are gone from the disk
 	for _, e := range listed {
@@ -131,11 +131,11 @@ func (u *Upkeep) unreferenced(ctx context.Context) ([]orphan, error) {
 			continue
 		}
 		_, held := fresh[e.path]
-		young := held || now.Sub(e.info.ModTime()) < u.cfg.SafeAge
+		young := held || clock.Sub(e.modified) < u.cfg.SafeAge
 		if when, ok := left[e.path]; ok {
 			young = young || now.Sub(when) < u.cfg.SafeAge
 		}
-		found = append(found, orphan{e.path, e.info.Size(), young})
+		found = append(found, orphan{e.path, e.size, young})
 	}
 	u.left = left
 	return found, nil

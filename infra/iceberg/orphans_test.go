@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +24,7 @@ func sweepAll(t fataler, u *Upkeep) Sweep {
 }
 
 func onDisk(l *Lake, path string) bool {
-	_, err := l.files.fs.Stat(path)
+	_, err := disk(l).fs.Stat(path)
 	return err == nil
 }
 
@@ -276,7 +275,7 @@ func TestUpkeepPowerCut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := Open(t.Context(), Config{Location: "/data/lake", FS: c.fs, Pointer: p, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)})
+		l, err := tryOpen(t.Context(), c.fs, "/data/lake", p)
 		if err != nil {
 			t.Fatalf("before %s: %v", c.op, err)
 		}

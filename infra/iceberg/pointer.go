@@ -9,6 +9,7 @@ type Pointer interface {
 	Load(ctx context.Context) (string, error)
 	// Swap puts next in the place of prev ("": there must be none yet), atomically among all processes, and reports
 	// whether it did; true only when that is durable. False means that the pointer held something else and is as it
-	// was. After an error it may have been swapped, or (on a remote store) may yet be.
+	// was. After an error it may have been swapped, or (on a remote store) may yet be, but not any more once the pointer
+	// is seen to hold something other than prev.
 	Swap(ctx context.Context, prev, next string) (bool, error)
 }

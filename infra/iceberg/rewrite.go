@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
-	"path"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -46,7 +45,7 @@ func (l *Lake) rewrite(
 	if !ok {
 		return nil, 0, fmt.Errorf("rewrite %s: its partition is not a day", inputs[0].FilePath())
 	}
-	w := &rewriting{lake: l, table: t, dir: path.Dir(inputs[0].FilePath()), day: d, keep: keep, pace: pace}
+	w := &rewriting{lake: l, table: t, dir: dirOf(inputs[0].FilePath()), day: d, keep: keep, pace: pace}
 	if err := errors.Join(w.run(ctx, inputs), w.close()); err != nil {
 		return nil, 0, errors.Join(err, w.remove())
 	}

@@ -116,7 +116,7 @@ func wantNoOrphans(t fataler, l *Lake) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range filesOnDisk(t, l.files.fs, l.files.root) {
+	for _, path := range filesOnDisk(t, disk(l).fs, disk(l).root) {
 		if _, ok := referenced[path]; !ok {
 			t.Errorf("left over: %s", path)
 		}
@@ -195,7 +195,7 @@ func metadataSize(t fataler, l *Lake) int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := l.files.Stat(status.MetadataLocation)
+	info, err := disk(l).Stat(status.MetadataLocation)
 	if err != nil {
 		t.Fatal(err)
 	}

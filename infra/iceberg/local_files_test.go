@@ -13,9 +13,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-func newFileIO(t *testing.T, fs vfs.FS) *FileIO {
+func newLocalFiles(t *testing.T, fs vfs.FS) *LocalFiles {
 	t.Helper()
-	f, err := NewFileIO(fs, "/top/lake")
+	f, err := NewLocalFiles(fs, "/top/lake")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func newFileIO(t *testing.T, fs vfs.FS) *FileIO {
 func TestDurable(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewCrashableMem()
-	f := newFileIO(t, mem)
+	f := newLocalFiles(t, mem)
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
@@ -37,7 +37,7 @@ func TestDurable(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				after, err := NewFileIO(mem.CrashClone(vfs.CrashCloneCfg{}), "/top/lake")
+				after, err := NewLocalFiles(mem.CrashClone(vfs.CrashCloneCfg{}), "/top/lake")
 				if err != nil {
 					t.Error(err)
 					return
@@ -55,11 +55,11 @@ func TestDurable(t *testing.T) {
 func TestDirectoryOfDeadProcess(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewCrashableMem()
-	newFileIO(t, mem)
+	newLocalFiles(t, mem)
 	if err := mem.MkdirAll("/top/lake/data/day=1", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := newFileIO(t, mem).WriteFile("/top/lake/data/day=1/x", []byte("x")); err != nil {
+	if err := newLocalFiles(t, mem).WriteFile("/top/lake/data/day=1/x", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	after := mem.CrashClone(vfs.CrashCloneCfg{})
@@ -71,7 +71,7 @@ func TestDirectoryOfDeadProcess(t *testing.T) {
 func TestRemovedDirectory(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()
-	f := newFileIO(t, mem)
+	f := newLocalFiles(t, mem)
 	for _, name := range []string{"/top/lake/data/day=1/x", "/top/lake/data/day=1/y"} {
 		if err := f.WriteFile(name, []byte("x")); err != nil {
 			t.Fatal(err)
@@ -84,7 +84,7 @@ func TestRemovedDirectory(t *testing.T) {
 
 func TestFilesAreImmutable(t *testing.T) {
 	t.Parallel()
-	f := newFileIO(t, vfs.NewMem())
+	f := newLocalFiles(t, vfs.NewMem())
 	if err := f.WriteFile("/top/lake/x", []byte("1")); err != nil {
 		t.Fatal(err)
 	}
@@ -98,8 +98,8 @@ func TestFilesAreImmutable(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	t.Parallel()
-	f := newFileIO(t, vfs.NewMem())
-	if err := f.adopt("file:///old%20place/lake"); err != nil {
+	f := newLocalFiles(t, vfs.NewMem())
+	if err := f.Adopt("file:///old%20place/lake"); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
@@ -125,7 +125,7 @@ func TestNames(t *testing.T) {
 
 func TestReadAndWalk(t *testing.T) {
 	t.Parallel()
-	f := newFileIO(t, vfs.NewMem())
+	f := newLocalFiles(t, vfs.NewMem())
 	root := f.Location()
 	for _, name := range []string{"/b/2", "/b/1 x", "/a", "/c/d/e"} {
 		if err := f.WriteFile(strings.ReplaceAll(root+name, " ", "%20"), []byte("0123456789")); err != nil {
@@ -200,7 +200,7 @@ func TestWriteErrorStays(t *testing.T) {
 			}
 			return nil
 		}}
-		w, err := newFileIO(t, fs).Create("/top/lake/x")
+		w, err := newLocalFiles(t, fs).Create("/top/lake/x")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,17 +1,12 @@
 package iceberg
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	iofs "io/fs"
-	"log/slog"
-	"maps"
-	"sync"
 
 	icebergio "github.com/apache/iceberg-go/io"
-	"github.com/apache/iceberg-go/table"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -20,7 +15,7 @@ const writeCategory vfs.DiskWriteCategory = "penstock-lake"
 
 // Create implements icebergio.WriteFileIO: it makes the file and the directories it lies in. The file is durable when
 // the writer's Close has returned nil, and must not be referred to before. One that is there already is fs.ErrExist.
-func (f *FileIO) Create(name string) (icebergio.FileWriter, error) {
+func (f *LocalFiles) Create(name string) (icebergio.FileWriter, error) {
 	local, err := f.Path(name)
 	if err != nil {
 		return nil, err
@@ -35,7 +30,6 @@ func (f *FileIO) Create(name string) (icebergio.FileWriter, error) {
 	if err := f.makeDir(dir); err != nil {
 		return nil, err
 	}
-	f.remember(local)
 	file, err := f.fs.Create(local, writeCategory)
 	if errors.Is(err, iofs.ErrNotExist) {
 		// Somebody removed a directory that we had made.
@@ -52,7 +46,7 @@ func (f *FileIO) Create(name string) (icebergio.FileWriter, error) {
 }
 
 // WriteFile implements icebergio.WriteFileIO; the file is durable when it returns nil.
-func (f *FileIO) WriteFile(name string, p []byte) error {
+func (f *LocalFiles) WriteFile(name string, p []byte) error {
 	w, err := f.Create(name)
 	if err != nil {
 		return err
@@ -61,53 +55,9 @@ func (f *FileIO) WriteFile(name string, p []byte) error {
 	return errors.Join(err, w.Close())
 }
 
-// madeFiles remembers the files that are made through it, so that they can be removed when nothing will refer to them.
-type madeFiles struct {
-	*FileIO
-	mu    sync.Mutex
-	names []string
-}
-
-// of is the table with what is written for it remembered.
-func (m *madeFiles) of(t *table.Table) *table.Table {
-	io := func(context.Context) (icebergio.IO, error) { return m, nil }
-	return table.New(t.Identifier(), t.Metadata(), t.MetadataLocation(), io, nil)
-}
-
-// Create implements icebergio.WriteFileIO.
-func (m *madeFiles) Create(name string) (icebergio.FileWriter, error) {
-	m.mu.Lock()
-	m.names = append(m.names, name)
-	m.mu.Unlock()
-	return m.FileIO.Create(name)
-}
-
-// WriteFile implements icebergio.WriteFileIO.
-func (m *madeFiles) WriteFile(name string, p []byte) error {
-	m.mu.Lock()
-	m.names = append(m.names, name)
-	m.mu.Unlock()
-	return m.FileIO.WriteFile(name, p)
-}
-
-func (m *madeFiles) remove(log *slog.Logger) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, name := range m.names {
-		removeFile(m.FileIO, name, log)
-	}
-}
-
-// removeFile removes a file that nothing refers to, if it is there.
-func removeFile(files *FileIO, name string, log *slog.Logger) {
-	if err := files.Remove(name); err != nil && !errors.Is(err, iofs.ErrNotExist) {
-		log.Warn("a file that the lake does not need stays on disk", "file", name, "error", err)
-	}
-}
-
 // makeDir makes dir and returns when the entries that lead to it are durable. The lock is held throughout, so that
 // nobody takes a directory that another caller has only just made for a durable one.
-func (f *FileIO) makeDir(dir string) error {
+func (f *LocalFiles) makeDir(dir string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if _, ok := f.synced[dir]; ok {
@@ -135,52 +85,14 @@ func (f *FileIO) makeDir(dir string) error {
 	return nil
 }
 
-// hold begins an operation: until it is released, fresh has all files that are made. The last release forgets them.
-func (f *FileIO) hold() (release func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.holders++; f.created == nil {
-		f.created = make(map[string]struct{})
-	}
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.holders--; f.holders == 0 {
-			f.created = nil
-		}
-	}
-}
-
-func (f *FileIO) remember(local string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.holders > 0 {
-		f.created[local] = struct{}{}
-	}
-}
-
-// fresh are the files that an operation under way may have made and not yet committed.
-func (f *FileIO) fresh() map[string]struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return maps.Clone(f.created)
-}
-
-// operations is how many are under way.
-func (f *FileIO) operations() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.holders
-}
-
-func (f *FileIO) forgetDirs() {
+func (f *LocalFiles) forgetDirs() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	clear(f.synced)
 }
 
 // syncDir makes the entries of a directory durable.
-func (f *FileIO) syncDir(dir string) error {
+func (f *LocalFiles) syncDir(dir string) error {
 	d, err := f.fs.OpenDir(dir)
 	if err != nil {
 		return fmt.Errorf("open directory to sync it: %w", err)
@@ -198,7 +110,7 @@ const writeBuffer = 64 << 10
 // write, and iceberg-go and Arrow write constants of theirs. An error stays: Close repeats that of a Write, since some
 // of their writers look at Close alone.
 type writer struct {
-	io     *FileIO
+	io     *LocalFiles
 	file   vfs.File
 	dir    string
 	name   string
