@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -379,4 +380,57 @@ func TestUpkeepInterleavings(t *testing.T) {
 			}
 		}
 	})
+}
+
+// clockedFiles are files in a place with a clock of its own, by which their times are.
+type clockedFiles struct {
+	*LocalFiles
+	now func() time.Time
+}
+
+func (f clockedFiles) List(
+	ctx context.Context, fn func(name string, size int64, modified time.Time) error,
+) (time.Time, error) {
+	now := f.now()
+	_, err := f.LocalFiles.List(ctx, fn)
+	return now, err
+}
+
+// TestSweepRemoteClock: a host whose clock is days ahead does not take what other processes have just made for old.
+func TestSweepRemoteClock(t *testing.T) {
+	t.Parallel()
+	local, err := NewLocalFiles(vfs.NewMem(), "/lake")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ahead := time.Duration(0)
+	files := clockedFiles{local, func() time.Time { return time.Now().Add(ahead) }}
+	l, err := Open(t.Context(), Config{Files: files, Pointer: &memoryPointer{}, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendEach(t, l, "a", 0, 2)
+	stray := "/lake/data/another-process.parquet"
+	if err := local.WriteFile(stray, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	c := &testClock{}
+	c.advance(72 * time.Hour)
+	u := newTestUpkeep(t, l, c)
+	if done := sweepAll(t, u); done.Files != 0 || done.Young != 1 {
+		t.Errorf("young by the clock of the files: %+v", done)
+	}
+	ahead = 72 * time.Hour
+	if done := sweepAll(t, u); done.Files != 1 {
+		t.Errorf("old by the clock of the files: %+v", done)
+	}
+	wantOnce(t, withFiles(l, local), map[string]int{"a": 2})
+}
+
+// withFiles is the lake with its files seen through others.
+func withFiles(l *Lake, files Files) *Lake {
+	seen := withPointer(l, l.catalog.pointer)
+	seen.files = &FileIO{Files: files}
+	seen.catalog.files, seen.live.files = seen.files, seen.files
+	return seen
 }
