@@ -10,6 +10,13 @@ import (
 	"time"
 )
 
+const (
+	// largeRequests at once keep processors, disk and network busy.
+	largeRequests = 8
+	// settle is more than an event takes from its receipt to its shard.
+	settle = 10 * time.Second
+)
+
 // drainTime is how long a stopping process may take to finish what it has accepted.
 const drainTime = 30 * time.Second
 

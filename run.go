@@ -15,6 +15,8 @@ import (
 // cli is the whole command line. Every flag has an environment variable (newParser).
 type cli struct {
 	localCommands
+	Ingest ingestCmd `cmd:"" help:"Run a front end on AWS: Kinesis, S3 and DynamoDB behind the HTTP API."`
+	consumerCommands
 	Send    sendCmd    `cmd:"" help:"Post files, NDJSON, directories or standard input."`
 	Get     getCmd     `cmd:"" help:"Print a document by its id, byte for byte."`
 	Query   queryCmd   `cmd:"" help:"Run SQL over the lake."`

@@ -34,14 +34,10 @@ const (
 	leaseLife    = 10 * time.Second
 	pageBytes    = 2 << 20
 	tendInterval = 10 * time.Second
-	// largeRequests at once keep the processors and the disk busy.
-	largeRequests = 8
 	// freshTimeout is how long a query waits for what was acked before it to be flushed.
 	freshTimeout = 10 * time.Second
 	// flushGap keeps the flushes that queries ask for at 4 a second.
 	flushGap = 250 * time.Millisecond
-	// settle is more than an event takes from its receipt to its shard.
-	settle = 10 * time.Second
 	// Executions and their results that are kept for those who come back for them.
 	maxQueuedQueries = 64
 	maxExecutions    = 256

@@ -13,7 +13,6 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/glue"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
@@ -35,7 +34,8 @@ type Clients struct {
 	Kinesis  *kinesis.Client
 	DynamoDB *dynamodb.Client
 	S3       *s3.Client
-	Glue     *glue.Client
+
+	config sdk.Config
 }
 
 // Connect makes the clients. It talks to nobody yet.
@@ -58,7 +58,7 @@ func Connect(ctx context.Context) (Clients, error) {
 			// It would log a line for every object that somebody else put without a checksum.
 			o.DisableLogOutputChecksumValidationSkipped = true
 		}),
-		Glue: glue.NewFromConfig(cfg),
+		config: cfg,
 	}, nil
 }
 

@@ -1,3 +1,5 @@
+//go:build !frontend
+
 package aws_test
 
 import (
@@ -80,7 +82,7 @@ func versionedGlue(t *testing.T, c aws.Clients) *glue.Client {
 		_, _ = w.Write(text) // the client sees what is missing
 	}))
 	t.Cleanup(server.Close)
-	options := c.Glue.Options()
+	options := c.Glue().Options()
 	options.BaseEndpoint = &server.URL
 	return glue.New(options)
 }
@@ -116,8 +118,8 @@ func makeDatabase(t *testing.T, c aws.Clients) string {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		_, tableErr := c.Glue.DeleteTable(ctx, &glue.DeleteTableInput{DatabaseName: &name, Name: sdk.String("events")})
-		_, err := c.Glue.DeleteDatabase(ctx, &glue.DeleteDatabaseInput{Name: &name})
+		_, tableErr := c.Glue().DeleteTable(ctx, &glue.DeleteTableInput{DatabaseName: &name, Name: sdk.String("events")})
+		_, err := c.Glue().DeleteDatabase(ctx, &glue.DeleteDatabaseInput{Name: &name})
 		if err := errors.Join(tableErr, err); err != nil {
 			t.Errorf("drop database %s: %v", name, err)
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"penstock/consumer"
 	"penstock/ingest"
 )
@@ -27,6 +29,15 @@ var (
 
 // NewBodies keeps them in the bucket.
 func NewBodies(c Clients, bucket string) *Bodies { return &Bodies{objects{c.S3, bucket}} }
+
+// Check fails unless the bucket is there and can be reached.
+func (b *Bodies) Check(ctx context.Context) error {
+	_, err := b.objects.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &b.objects.bucket})
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", b.objects.bucket, advised(err, b.objects.client.Options().Region, "s3:ListBucket"))
+	}
+	return nil
+}
 
 // Put implements ingest.Bodies; S3 is never full. Errors tell throttling and doubt apart (ingest.ErrThrottled,
 // ingest.ErrAmbiguous).

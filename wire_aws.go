@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"penstock/consumer"
+	"penstock/infra/aws"
+	"penstock/ingest/httpapi"
+)
+
+const (
+	// checkTimeout bounds the look at everything configured with which a process begins.
+	checkTimeout = 10 * time.Second
+	// awsLeaseLife is for how long a dead process's shards stay with it. Leases are renewed and balanced three times as often.
+	awsLeaseLife = 6 * time.Second
+)
+
+// awsParts are the adapters of a deployment.
+type awsParts struct {
+	clients aws.Clients
+	tables  aws.Tables
+	stream  *aws.Stream
+	source  *aws.Source
+	bodies  *aws.Bodies
+	index   *aws.Index
+	letters *aws.DeadLetters
+}
+
+func connectAWS(ctx context.Context, c *awsFlags) (*awsParts, error) {
+	clients, err := aws.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &awsParts{clients: clients, tables: aws.Tables{Events: c.EventsTable, State: c.StateTable}}
+	p.stream, p.source = aws.NewStream(clients.Kinesis, c.Stream), aws.NewSource(clients.Kinesis, c.Stream)
+	p.bodies, p.letters = aws.NewBodies(clients, c.Bucket), aws.NewDeadLetters(clients, p.tables, c.Bucket)
+	p.index, err = aws.NewIndex(clients, p.tables, c.Bucket)
+	return p, err
+}
+
+// check proves that what every process of a deployment needs is there, and together with more that this one does too.
+func (p *awsParts) check(ctx context.Context, more ...func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.tables.Check(ctx, p.clients.DynamoDB) })
+	for _, one := range more {
+		group.Go(func() error { return one(ctx) })
+	}
+	return group.Wait()
+}
+
+// watermarks tell how far the index is, from what is stored.
+func (p *awsParts) watermarks() *consumer.Watermarks {
+	return consumer.NewWatermarks(p.source, p.index, nil)
+}
+
+// dependencies are proven by /readyz.
+func (p *awsParts) dependencies() []httpapi.Dependency {
+	return []httpapi.Dependency{
+		{Name: "stream", Ready: func(ctx context.Context) error { _, err := p.source.Shards(ctx); return err }},
+		{Name: "tables", Ready: func(ctx context.Context) error { return p.tables.Check(ctx, p.clients.DynamoDB) }},
+	}
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"penstock/infra/aws"
+	"penstock/infra/telemetry"
+	"penstock/ingest"
+	"penstock/ingest/httpapi"
+)
+
+const (
+	// putSlots are the calls of PutRecords that a shard may have in the air: one takes some 10 ms, and an event that comes
+	// meanwhile should hardly wait.
+	putSlots = 8
+	// refreshInterval is how often the stream's shards are listed: until then the events of two new shards all go to one.
+	refreshInterval = 10 * time.Second
+)
+
+// ingestProcess is everything that `penstock ingest` runs.
+type ingestProcess struct {
+	*parts
+	cfg    *ingestCmd
+	aws    *awsParts
+	ingest *ingest.Ingest
+	server *httpapi.Server
+
+	http, admin net.Listener // admin is nil when /metrics is served by http
+	background  context.CancelFunc
+}
+
+// openIngest opens the listeners first, so that connections queue from then on, and builds every part.
+func openIngest(ctx context.Context, c *ingestCmd, logs io.Writer) (_ *ingestProcess, err error) {
+	p := &ingestProcess{parts: newParts(), cfg: c}
+	if p.logger, err = telemetry.NewLogger(logs, c.LogFormat, c.LogLevel); err != nil {
+		return nil, err
+	}
+	debug.SetMemoryLimit(2*int64(c.Memory) + 256<<20)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if p.http, p.admin, err = c.listen(ctx); err != nil {
+		return nil, err
+	}
+	if p.aws, err = connectAWS(ctx, &c.awsFlags); err != nil {
+		return nil, err
+	}
+	budget := ingest.NewBudget(int64(c.Memory))
+	ledger := aws.NewLedger(p.aws.index, p.aws.watermarks().Index)
+	checks := []func(context.Context) error{func(ctx context.Context) error { return p.aws.bodies.Check(ctx) }}
+	if c.serves(routesIngest) {
+		checks = append(checks, func(ctx context.Context) (err error) {
+			p.ingest, err = ingest.New(ctx, ingest.Config{Slots: putSlots, Large: largeRequests, Now: time.Now},
+				p.aws.stream, p.aws.bodies, aws.NewClaims(p.aws.clients, p.aws.tables), ledger, budget)
+			return err
+		})
+	}
+	if err := p.aws.check(ctx, checks...); err != nil {
+		return nil, err
+	}
+	return p, p.buildServer(budget, ledger)
+}
+
+func (p *ingestProcess) buildServer(budget *ingest.Budget, ledger *aws.Ledger) (err error) {
+	var sources telemetry.Sources
+	deps := httpapi.Deps{Budget: budget, Dependencies: p.aws.dependencies(), Logger: p.logger}
+	if p.ingest != nil {
+		sources.Ingest, deps.Ingest = p.ingest.Stats, p.ingest
+	}
+	if p.cfg.serves(routesRead) {
+		deps.Index, deps.Bodies, deps.Ledger, deps.Watermarks = p.aws.index, p.aws.bodies, ledger, p.aws.watermarks()
+	}
+	metrics := telemetry.NewMetrics(sources)
+	deps.Metrics, deps.Observe = metrics.Handler(), metrics.Observe
+	cfg, err := p.cfg.serverConfig(p.admin == nil)
+	if err != nil {
+		return err
+	}
+	if p.server, err = httpapi.New(cfg, deps); err != nil {
+		return err
+	}
+	metrics.Connections(p.server.Connections)
+	return nil
+}
+
+func (p *ingestProcess) start(ctx context.Context) {
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p.background = cancel
+	if p.ingest != nil {
+		p.goes("shards", func() error { return p.refresh(background) })
+	}
+	if p.admin != nil {
+		p.goes("admin HTTP", func() error { return p.server.ServeAdmin(p.admin) })
+	}
+	p.goes("HTTP", func() error { return p.server.Serve(p.http) })
+}
+
+// refresh has the lanes follow the stream's shards.
+func (p *ingestProcess) refresh(ctx context.Context) error {
+	tick := time.NewTicker(refreshInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		if err := p.ingest.Refresh(ctx); err != nil && ctx.Err() == nil {
+			p.logger.Warn("the stream's shards could not be listed; going on with those that are known", "error", err,
+				"retry_in", refreshInterval)
+		}
+	}
+}
+
+// stop answers what has come, and waits for the last flight.
+func (p *ingestProcess) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	err := p.server.Shutdown(ctx)
+	if p.ingest != nil {
+		err = errors.Join(err, p.ingest.Drain(ctx))
+	}
+	p.background()
+	return errors.Join(err, p.await(), p.close())
+}
+
+// close gives back what openIngest opened.
+func (p *ingestProcess) close() error { return closeListeners(p.http, p.admin) }
+
+// Names of what a front end may serve.
+const (
+	routesIngest = "ingest"
+	routesRead   = "read"
+)
+
+// ingestCmd is the configuration of `penstock ingest`.
+type ingestCmd struct {
+	awsFlags
+	frontFlags
+	Routes []string `default:"ingest,read" enum:"ingest,read" env:"PENSTOCK_ROUTES" help:"What to serve: ingest (POST), read (GET by id)."`
+	logFlags
+}
+
+// Help implements kong.HelpProvider.
+func (*ingestCmd) Help() string {
+	return `Region, credentials and endpoints come from the AWS SDK's own variables and files, such as AWS_REGION, AWS_PROFILE and
+AWS_ENDPOINT_URL_KINESIS.
+
+Examples:
+
+    penstock ingest --bucket my-bucket
+    penstock ingest --bucket my-bucket --listen :8080 --key-file keys.txt`
+}
+
+func (c *ingestCmd) serves(routes string) bool { return slices.Contains(c.Routes, routes) }
+
+func (c *ingestCmd) validate() error {
+	return first([]error{c.awsFlags.validate(), c.frontFlags.validate()})
+}
+
+// Run serves until ctx ends.
+func (c *ingestCmd) Run(ctx context.Context, out *output) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	p, err := openIngest(ctx, c, out.stderr)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // told to stop before anything was accepted
+	}
+	if err != nil {
+		return err
+	}
+	p.start(ctx)
+	if _, err := fmt.Fprintf(out.stdout, "Penstock is ready.\n  HTTP   http://%s\n%s  stream %s\n",
+		p.http.Addr(), adminLine(p.admin), c.Stream); err != nil {
+		return errors.Join(err, p.stop())
+	}
+	err = p.untilStopped(ctx)
+	return errors.Join(err, p.stop())
+}
