@@ -46,7 +46,7 @@ func (p *awsParts) check(ctx context.Context, more ...func(context.Context) erro
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.tables.Check(ctx, p.clients.DynamoDB) })
+	group.Go(func() error { return p.tables.Ensure(ctx, p.clients.DynamoDB) })
 	for _, one := range more {
 		group.Go(func() error { return one(ctx) })
 	}
