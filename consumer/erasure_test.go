@@ -133,6 +133,8 @@ func (l graveLake) Erase(_ context.Context, id string, _ time.Time) error {
 
 func (l graveLake) Offsets(context.Context) (map[string]Checkpoint, error) { return nil, nil }
 
+func (l graveLake) Overtaken() uint64 { return 0 }
+
 func (l graveLake) Append(_ context.Context, rows []Row, _ []Move) error {
 	if l.gate != nil {
 		<-l.gate

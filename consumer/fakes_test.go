@@ -176,6 +176,9 @@ func (l *memLake) Contains(_ context.Context, id string, _ time.Time) (bool, err
 	return l.ids()[id] > 0, nil
 }
 
+// Overtaken implements Lake; nobody comes before.
+func (l *memLake) Overtaken() uint64 { return 0 }
+
 // offset is what the table holds for a shard.
 func (l *memLake) offset(shard string) Checkpoint {
 	l.mu.Lock()

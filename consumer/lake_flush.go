@@ -59,7 +59,7 @@ func (s *LakeSink) due() (at time.Time, byQuery bool) {
 		s.waiting > 0 && s.coming == 0:
 		at = oldest
 	default:
-		at = oldest.Add(s.cfg.FlushAge)
+		at = oldest.Add(s.stretch.of(s.cfg.FlushAge))
 		if asked := s.lastQuery.Add(s.cfg.QueryInterval); s.queryReady() && asked.Before(at) {
 			at, byQuery = asked, true
 		}
@@ -90,10 +90,14 @@ func (s *LakeSink) flush(ctx context.Context) {
 	if fl == nil {
 		return
 	}
+	before := s.lake.Overtaken()
 	err := s.lake.Append(ctx, fl.rows, fl.moves)
+	overtaken := s.lake.Overtaken() - before
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stretch.note(overtaken > 0)
+	s.stats.Overtaken += overtaken
 	s.flight = nil
 	s.release(fl.bytes)
 	if err == nil {

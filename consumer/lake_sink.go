@@ -21,7 +21,8 @@ type LakeConfig struct {
 	// MaxBytes bounds all rows in memory, those being fetched and those in a running flush included. Twice FlushBytes
 	// or more, so that one buffer fills while the other is written. A single larger row is let in alone.
 	MaxBytes int64
-	// FlushAge is how long a row waits at most, while commits succeed.
+	// FlushAge is how long a row waits at most, while commits succeed; up to maxStretch times that while many workers'
+	// commits get into each other's way.
 	FlushAge time.Duration
 	// QueryInterval is the least time between two flushes on behalf of waiting queries.
 	QueryInterval time.Duration
@@ -58,6 +59,7 @@ type LakeSink struct {
 
 	// The flusher's own.
 	retry     backoff
+	stretch   stretch
 	notBefore time.Time // of the next flush, after a failed one
 	lastQuery time.Time // start of the last flush on behalf of a query
 }

@@ -145,6 +145,8 @@ type Lake interface {
 	// Contains reports whether the table holds the event, which was received at the given time. It may read data files,
 	// so it is for the rare question, not for every event.
 	Contains(ctx context.Context, id string, received time.Time) (bool, error)
+	// Overtaken counts the commits of this process that had to be made again, since a peer's of other shards came before.
+	Overtaken() uint64
 }
 
 // ErrFenced: the table's offsets are not those that the flush started from; read on from the table's.

@@ -76,6 +76,8 @@ type LakeStats struct {
 	Flushes, Rows uint64
 	// Conflicts were refused by the table's fence, Failures ended in another error. Their rows were read again.
 	Conflicts, Failures uint64
+	// Overtaken are commits that were made again, since another worker's came before them; their rows were not read again.
+	Overtaken uint64
 	// LastFlush is how long the last commit took.
 	LastFlush time.Duration
 }

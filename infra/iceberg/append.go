@@ -68,6 +68,9 @@ func (l *Lake) Append(ctx context.Context, rows []consumer.Row, moves []consumer
 	return a.commit(ctx)
 }
 
+// Overtaken implements consumer.Lake.
+func (l *Lake) Overtaken() uint64 { return l.overtaken.Load() }
+
 // appending is one Append whose data files are durable.
 type appending struct {
 	lake  *Lake
@@ -83,6 +86,7 @@ type appending struct {
 // offsets, or the branch, to be as it loaded them.
 func (a *appending) commit(ctx context.Context) error {
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+		began := time.Now()
 		err := a.try(ctx)
 		if err == nil || errors.Is(err, consumer.ErrFenced) {
 			return err
@@ -99,7 +103,10 @@ func (a *appending) commit(ctx context.Context) error {
 		if !errors.Is(err, table.ErrCommitFailed) {
 			return fmt.Errorf("append to the lake: %w", err)
 		}
+		a.lake.overtaken.Add(1)
 		a.lake.log.Debug("lake commit met another writer's, trying again", "error", err)
+		// On a slow catalog a wait shorter than a commit takes would only run into the same peer again.
+		wait = min(max(wait, time.Since(began)), lastWait)
 		if err := sleep(ctx, rand.N(wait)); err != nil {
 			return fmt.Errorf("append to the lake: %w", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/iceberg-go/table"
@@ -35,8 +36,9 @@ type Lake struct {
 	log     *slog.Logger
 
 	// commits lets one commit of this process at a time go on: they would only make each other start again.
-	commits chan struct{}
-	live    liveFiles
+	commits   chan struct{}
+	overtaken atomic.Uint64
+	live      liveFiles
 }
 
 // Open opens the table, and creates it if there is none.

@@ -146,6 +146,7 @@ func (m emitter) lake(s consumer.LakeStats) {
 	m.counter(flushes, help, s.Flushes, "outcome", "committed")
 	m.counter(flushes, help, s.Conflicts, "outcome", "conflict")
 	m.counter(flushes, help, s.Failures, "outcome", "failed")
+	m.counter("penstock_lake_commits_overtaken_total", "Commits made again behind another worker's.", s.Overtaken)
 	m.gauge("penstock_lake_last_flush_seconds", "How long the last commit took.", s.LastFlush.Seconds())
 }
 

@@ -69,7 +69,7 @@ func TestScrape(t *testing.T) {
 				{Shard: "d", Owner: "other"},
 			}}}
 		},
-		Lake: func() consumer.LakeStats { return consumer.LakeStats{Flushes: 5, Rows: 50, Conflicts: 1} },
+		Lake: func() consumer.LakeStats { return consumer.LakeStats{Flushes: 5, Rows: 50, Conflicts: 1, Overtaken: 4} },
 		Table: func() TableStats {
 			return TableStats{Known: true, Files: 3, SmallFiles: 2, OrphansRemoved: 9, LastSweep: time.UnixMilli(1500)}
 		},
@@ -105,6 +105,7 @@ func TestScrape(t *testing.T) {
 		`penstock_sink_failing{shard="a",sink="index"} 1`,
 		`penstock_unowned_shards{sink="index"} 1`,
 		`penstock_lake_flushes_total{outcome="conflict"} 1`,
+		"penstock_lake_commits_overtaken_total 4",
 		"penstock_lake_files 3",
 		"penstock_lake_small_files 2",
 		"penstock_lake_orphans_removed_total 9",
