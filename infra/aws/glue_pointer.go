@@ -43,9 +43,9 @@ const (
 // Errors of Pointer.
 var (
 	// ErrForeignTable: what has the lake table's name in Glue is no Iceberg table.
-	ErrForeignTable = errors.New("the Glue table is not an Iceberg table")
+	ErrForeignTable = errors.New("it is not an Iceberg table")
 
-	errNoVersion = errors.New("Glue gave no VersionId, without which a commit can't be fenced")
+	errNoVersion = errors.New("no VersionId from Glue, without which a commit can't be fenced")
 )
 
 // glueName is what Athena takes without quotes (https://docs.aws.amazon.com/athena/latest/ug/tables-databases-columns-names.html).
@@ -63,7 +63,7 @@ type Pointer struct {
 func NewPointer(client *glue.Client, database, table, location string) (*Pointer, error) {
 	for _, name := range []string{database, table} {
 		if !glueName.MatchString(name) {
-			return nil, fmt.Errorf("Glue name %q: want 1 to 255 of a-z, 0-9 and _", name)
+			return nil, fmt.Errorf("name %q of a database or table in Glue: want 1 to 255 of a-z, 0-9 and _", name)
 		}
 	}
 	return &Pointer{client: client, database: database, table: table, location: location}, nil

@@ -108,7 +108,7 @@ func TestPointerKeeps(t *testing.T) {
 	p, s := madePointer(t)
 	s.change("penstock.events", func(table map[string]any) {
 		table["Description"], table["Owner"] = "described", "somebody"
-		table["Parameters"].(map[string]any)["optimizer"] = "on" //nolint:forcetypeassert // the stub's own
+		table["Parameters"].(map[string]any)["optimizer"] = "on"
 	})
 	if swapped, err := p.Swap(t.Context(), versionAt(0), versionAt(1)); err != nil || !swapped {
 		t.Fatal(swapped, err)
@@ -226,7 +226,7 @@ func TestPointerOutcomes(t *testing.T) {
 // move is a peer's commit.
 func (s *glueStub) move(location string) {
 	s.change("penstock.events", func(table map[string]any) {
-		table["Parameters"].(map[string]any)["metadata_location"] = location //nolint:forcetypeassert // the stub's own
+		table["Parameters"].(map[string]any)["metadata_location"] = location
 	})
 }
 

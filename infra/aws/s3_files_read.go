@@ -148,7 +148,7 @@ func (r *fileReader) Stat() (iofs.FileInfo, error) { return fileInfo{r}, nil }
 type fileInfo struct{ r *fileReader }
 
 func (i fileInfo) Name() string        { return path.Base(i.r.key) }
-func (i fileInfo) Size() int64         { return i.r.SectionReader.Size() }
+func (i fileInfo) Size() int64         { return i.r.Size() }
 func (i fileInfo) Mode() iofs.FileMode { return 0o444 }
 func (i fileInfo) ModTime() time.Time  { return i.r.modified }
 func (i fileInfo) IsDir() bool         { return false }
