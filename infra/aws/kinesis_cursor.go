@@ -26,6 +26,8 @@ const (
 	// (https://docs.aws.amazon.com/streams/latest/dev/introduction.html), and the difference between the clocks of the hosts
 	// that take records and that answer: the time of arrival has no guaranteed accuracy, nor do times ascend in a shard.
 	asOfMargin = 5 * time.Second
+	// fullAnswer is half of the most bytes of an answer: one with more may have been cut for its size.
+	fullAnswer = 5 << 20
 	// leastRetention is the shortest that a stream can keep records.
 	leastRetention = 24 * time.Hour
 	// horizonSlack is how near to the end of the retention a place counts as gone.
@@ -47,7 +49,7 @@ type cursor struct {
 
 	rest   []consumer.Record // fetched, and not handed out
 	behind time.Duration     // of the end of rest from the tip
-	tip    bool              // rest was all there was
+	tip    bool              // rest was all there was, but for what came in the same moment
 	asOf   time.Time         // of the tip
 	end    bool              // the shard is closed, and rest is its last
 }
@@ -134,8 +136,8 @@ func (c *cursor) fetch(ctx context.Context, client *kinesis.Client, limit int32)
 		c.iterator = sdk.String(strings.Clone(*out.NextShardIterator))
 	}
 	c.behind = time.Duration(sdk.ToInt64(out.MillisBehindLatest)) * time.Millisecond
-	// It counts in milliseconds: an answer of as many records as were asked for may leave some of the same one.
-	c.tip = out.MillisBehindLatest != nil && c.behind == 0 && len(out.Records) < int(limit)
+	// It counts in milliseconds: an answer that was cut may leave records of the same one.
+	c.tip = out.MillisBehindLatest != nil && c.behind == 0 && len(out.Records) < int(limit) && bytes < fullAnswer
 	c.asOf = time.Time{}
 	if c.tip {
 		c.asOf = readAt(out.ResultMetadata, time.Since(began))

@@ -40,7 +40,7 @@ func (s *Source) ReadSince(
 		if err := s.step(ctx, c, fetchBytes); err != nil {
 			return fmt.Errorf("read back: %w", err)
 		}
-		over := c.tip || c.end
+		over := c.end || c.tip && len(c.rest) == 0
 		for _, r := range c.page(math.MaxInt).Records {
 			beyond := schemas.Position{Sequence: r.Sequence}.Compare(last)
 			if upTo != "" && beyond > 0 {

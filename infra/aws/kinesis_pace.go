@@ -4,29 +4,32 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
+
+	"penstock/schemas"
 )
 
 // A shard takes 5 GetRecords a second and gives 2 MB a second, to all of its readers together
 // (https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html). They are the two fleets, and the archive:
 // Firehose makes one call a second. So a fleet has 2 calls a second, at the tip as well as behind it, where more would be of no
-// use: calls are made as large as the bytes allow. Those have no shares: a fleet that catches up may have all 2 MB while nobody
-// else reads, and whoever asks for too much in sum is refused, and gives way.
+// use: calls are made as large as the bytes allow. Of those a fleet that catches up takes what it can get. But it rests after an
+// answer for longer than the bytes need, by up to a half: otherwise its every call would come in the moment in which the shard
+// has something to give again, and the other fleet's never.
 const (
 	callEvery      = 500 * time.Millisecond
 	bytesPerSecond = 2_000_000
 	// fetchBytes is how much is fetched at once when a page is to be smaller: two calls a second then are all that a shard gives.
 	fetchBytes = 1 << 20
-	// firstRecordSize is taken for a record's size before one was read.
-	firstRecordSize = 128 << 10
+	// firstRecordSize is taken for a record's size before one was read: that of a full aggregate.
+	firstRecordSize = schemas.MaxAggregateBytes
 	// maxLimit is the most records of one call.
 	maxLimit = 10_000
 	// firstRefusal and longestRefusal bound the pause after a call that was throttled or got no answer. It doubles, and is
 	// never the same for two.
-	firstRefusal   = 500 * time.Millisecond
-	longestRefusal = 4 * time.Second
+	firstRefusal   = 250 * time.Millisecond
+	longestRefusal = time.Second
 	// patience is for how long calls may fail before a reader hears of it. What is retried sooner costs a sink nothing, while
 	// an error makes it forget what it has read and not committed.
-	patience = 30 * time.Second
+	patience = time.Minute
 )
 
 // pace spaces the calls on one shard, and suits their size to its records. The zero value is ready.
@@ -68,7 +71,8 @@ func (p *pace) answered(records, bytes int) {
 		return
 	}
 	p.recordSize = max(bytes/records, p.recordSize/2, 1)
-	if paid := time.Now().Add(time.Duration(float64(bytes) / bytesPerSecond * float64(time.Second))); paid.After(p.next) {
+	seconds := float64(bytes) / bytesPerSecond * (1 + rand.Float64()/2)
+	if paid := time.Now().Add(time.Duration(seconds * float64(time.Second))); paid.After(p.next) {
 		p.next = paid
 	}
 }

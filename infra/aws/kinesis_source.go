@@ -71,7 +71,7 @@ func (s *Source) Shards(ctx context.Context) ([]consumer.Shard, error) {
 // It returns consumer.ErrTrimmed also when the record `after` itself is gone and nothing behind it: Kinesis can't tell the two
 // apart. An unknown shard, or stream, is consumer.ErrNotFound.
 //
-// While Kinesis throttles or does not answer, pages are empty and without a time, for up to 30 s; then it is an error.
+// While Kinesis throttles or does not answer, pages are empty and without a time, for up to a minute; then it is an error.
 //
 // In memory are, for every shard, the records of one GetRecords: about maxBytes or 1 MiB, whichever is more, and never more
 // than 10 MiB; three times that for the moment in which an answer is decoded.
