@@ -165,3 +165,44 @@ func TestKinesisLateOriginalConforms(t *testing.T) {
 		}
 	}
 }
+
+// What was trimmed is not read again, wherever one begins.
+func TestKinesisHorizonConforms(t *testing.T) {
+	t.Parallel()
+	horizon := NewHorizon()
+	p := before(t, endpointOf(t, kinesisVariable), horizon.Law())
+	name := p.stream(t, 1)
+	var sequences []*string
+	for size := range 4 {
+		sequences = append(sequences, p.mustPut(t, name, records(1, size+1)...)[0].SequenceNumber)
+	}
+	after := func(sequence *string) (sizes []int) {
+		t.Helper()
+		iterator, err := p.iterator(t, kinesis.GetShardIteratorInput{
+			StreamName: &name, ShardId: sdk.String(firstShard), ShardIteratorType: types.ShardIteratorTypeAfterSequenceNumber, StartingSequenceNumber: sequence,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := p.get(t, iterator)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range out.Records {
+			sizes = append(sizes, len(r.Data))
+		}
+		return sizes
+	}
+	if got := after(sequences[0]); !slices.Equal(got, []int{2, 3, 4}) {
+		t.Errorf("before the trim: %v", got)
+	}
+	if err := horizon.Trim(name, firstShard, *sequences[2]); err != nil {
+		t.Fatal(err)
+	}
+	if got := after(sequences[0]); !slices.Equal(got, []int{3, 4}) {
+		t.Errorf("after the trim: %v", got)
+	}
+	if err := horizon.Trim(name, firstShard, "x"); err == nil {
+		t.Error("x is taken for a sequence number")
+	}
+}
