@@ -21,8 +21,8 @@ const (
 type Call struct {
 	Service   string // as IAM names it: Kinesis, DynamoDB, S3 or Glue
 	Operation string // as the service's API reference names it
-	// Resource is the stream, the table, the bucket, or database and table with a dot between them; empty when the request
-	// names none.
+	// Resource is the stream, the table, the bucket, or database and table with a dot between them; several tables likewise. It
+	// is empty when the request names none.
 	Resource string
 	// Fault that befell it; empty for none.
 	Fault string

@@ -132,6 +132,29 @@ func TestDynamoDBSizesConform(t *testing.T) {
 	wantCode(t, "the same twice", batch(peer, append(writes(1), writes(1)...), nil, ""), "ValidationException")
 }
 
+// What the proxy leaves undone of a batch is not in the table, and the rest is. The client checks the sum of what it is told.
+func TestDynamoDBUnprocessedConforms(t *testing.T) {
+	t.Parallel()
+	p := before(t, endpointOf(t, dynamodbVariable))
+	name := p.table(t)
+	p.Set(Rule{Service: DynamoDB, Operation: "BatchWriteItem", Resource: name, When: Always(), Do: LeaveUnprocessed(0.5)})
+	var writes []types.WriteRequest
+	for i := range 25 {
+		writes = append(writes, types.WriteRequest{PutRequest: &types.PutRequest{Item: item{"p": text("b"), "s": text(fmt.Sprint(i))}}})
+	}
+	out, err := p.dynamodb.BatchWriteItem(t.Context(), &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{name: writes}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, err := p.dynamodb.Scan(t.Context(), &dynamodb.ScanInput{TableName: &name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := len(out.UnprocessedItems[name]); left < 5 || len(there.Items) < 5 || left+len(there.Items) != len(writes) {
+		t.Errorf("%d left, %d there, of %d", left, len(there.Items), len(writes))
+	}
+}
+
 // A page of a query ends at 1 MB.
 func TestDynamoDBPagesConform(t *testing.T) {
 	t.Parallel()

@@ -120,7 +120,7 @@ func TestKinesisIteratorFaultsConform(t *testing.T) {
 	p.mustPut(t, name, records(2, 1)...)
 	iterator := p.horizon(t, name, firstShard)
 	p.Set(
-		Rule{Service: Kinesis, Operation: "GetRecords", When: Nth(1), Do: StaleIterator()},
+		Rule{Service: Kinesis, Operation: "GetRecords", Resource: name, When: Nth(1), Do: StaleIterator()},
 		Rule{Service: Kinesis, Operation: "GetRecords", When: Nth(2), Do: ExpireIterator()}, // the third: the first rule saw all
 	)
 	for i, want := range []struct {
@@ -135,6 +135,9 @@ func TestKinesisIteratorFaultsConform(t *testing.T) {
 			}
 			iterator = *out.NextShardIterator
 		}
+	}
+	if needed := p.Permissions(); !slices.Contains(needed, "kinesis:GetRecords "+name) {
+		t.Errorf("needed: %v", needed)
 	}
 }
 

@@ -35,33 +35,20 @@ func (h *Horizon) Trim(stream, shard, sequence string) error {
 // Law holds it before a peer.
 func (h *Horizon) Law() Law {
 	return func(_ Clock, next deliver) deliver {
-		iterators := iterators{}
 		return func(ctx context.Context, r *request) (*answer, error) {
-			if r.Service != Kinesis || (r.Operation != "GetRecords" && r.Operation != "GetShardIterator") {
-				return next(ctx, r)
-			}
 			a, err := next(ctx, r)
-			if err != nil || a.status != http.StatusOK {
+			if err != nil || r.Operation != "GetRecords" || a.status != http.StatusOK {
 				return a, err
 			}
 			var told object
-			var named struct {
-				ShardIterator, NextShardIterator string
-				Records                          []json.RawMessage
-			}
+			var page struct{ Records []json.RawMessage }
 			if err := json.Unmarshal(a.body, &told); err != nil {
-				return nil, fmt.Errorf("fault proxy: answer of %s: %w", r.Operation, err)
+				return nil, fmt.Errorf("fault proxy: answer of GetRecords: %w", err)
 			}
-			if err := json.Unmarshal(a.body, &named); err != nil {
-				return nil, fmt.Errorf("fault proxy: answer of %s: %w", r.Operation, err)
+			if err := json.Unmarshal(a.body, &page); err != nil {
+				return nil, fmt.Errorf("fault proxy: answer of GetRecords: %w", err)
 			}
-			shard := iterators.shardOf(r)
-			iterators.learn(named.ShardIterator+named.NextShardIterator, shard)
-			left := h.left(shard, named.Records)
-			if len(left) == len(named.Records) {
-				return a, nil
-			}
-			told["Records"] = mustJSON(left)
+			told["Records"] = mustJSON(h.left(r.shard, page.Records))
 			return a.with(mustJSON(told)), nil
 		}
 	}

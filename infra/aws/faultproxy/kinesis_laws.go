@@ -125,46 +125,38 @@ func (w *writes) take(now time.Time, size int) bool {
 // what was read last.
 func KinesisReadLimits() Law {
 	return func(clock Clock, next deliver) deliver {
-		iterators := iterators{}
 		var mu sync.Mutex
 		used := map[string]*reads{}
 		return func(ctx context.Context, r *request) (*answer, error) {
-			if r.Service != Kinesis || (r.Operation != "GetRecords" && r.Operation != "GetShardIterator") {
+			if r.Operation != "GetRecords" || r.shard == "" {
 				return next(ctx, r)
 			}
-			shard := iterators.shardOf(r)
-			if r.Operation == "GetRecords" && shard != "" {
-				mu.Lock()
-				if used[shard] == nil {
-					used[shard] = &reads{}
-				}
-				taken := used[shard].take(clock.Now())
-				mu.Unlock()
-				if !taken {
-					return errorAnswer(Kinesis, http.StatusBadRequest, throughputExceeded, "rate exceeded for shard "+shard), nil
-				}
+			mu.Lock()
+			shard := used[r.shard]
+			if shard == nil {
+				shard = &reads{}
+				used[r.shard] = shard
+			}
+			taken := shard.take(clock.Now())
+			mu.Unlock()
+			if !taken {
+				return errorAnswer(Kinesis, http.StatusBadRequest, throughputExceeded, "rate exceeded for shard "+r.shard), nil
 			}
 			a, err := next(ctx, r)
 			if err != nil || a.status != http.StatusOK {
 				return a, err
 			}
-			var told struct {
-				ShardIterator, NextShardIterator string
-				Records                          []putEntry
-			}
+			var told struct{ Records []putEntry }
 			if err := json.Unmarshal(a.body, &told); err != nil {
-				return nil, fmt.Errorf("fault proxy: answer of %s: %w", r.Operation, err)
+				return nil, fmt.Errorf("fault proxy: answer of GetRecords: %w", err)
 			}
-			iterators.learn(told.ShardIterator+told.NextShardIterator, shard)
 			size := 0
 			for _, e := range told.Records {
 				size += e.size()
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if reads := used[shard]; reads != nil {
-				reads.spend(clock.Now(), size)
-			}
+			shard.spend(clock.Now(), size)
 			return a, nil
 		}
 	}

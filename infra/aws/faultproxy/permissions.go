@@ -12,7 +12,7 @@ var s3Actions = map[string]string{
 }
 
 // Permissions are what the calls so far need of IAM, each once and sorted: the action and, after a space, the resource where
-// the request names one. A GetRecords names none; it is permitted on the stream of its iterator.
+// the request names one. That of a GetRecords is the stream whose iterator was handed out here.
 func (p *Proxy) Permissions() []string {
 	var needed []string
 	for _, call := range p.Calls() {

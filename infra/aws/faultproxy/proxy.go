@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -32,6 +33,7 @@ type Proxy struct {
 	clock  Clock
 	client *http.Transport
 	land   deliver // through the laws to the peer
+	shards iterators
 
 	life context.Context
 	end  context.CancelFunc
@@ -57,6 +59,7 @@ type request struct {
 	host   string
 	header http.Header
 	body   []byte
+	shard  string // stream and shard of a GetShardIterator or GetRecords; empty when not known
 }
 
 type answer struct {
@@ -115,6 +118,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	}
 	r := &request{method: in.Method, url: in.URL, host: in.Host, header: in.Header.Clone(), body: body}
 	r.Call = callOf(r)
+	if r.shard = p.shards.shardOf(r); r.Resource == "" {
+		r.Resource, _, _ = strings.Cut(r.shard, "/")
+	}
 	x := exchange{request: r, proxy: p}
 	fault := p.befalls(&x)
 	r.Fault = fault.name
@@ -175,6 +181,7 @@ func (p *Proxy) forward(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fault proxy: %w", err)
 	}
+	p.shards.learn(r, body)
 	return &answer{back.StatusCode, back.Header, body}, nil
 }
 
