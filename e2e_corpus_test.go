@@ -96,13 +96,30 @@ func sendCommand(t *testing.T, s *server, wantSuccess bool, args ...string) map[
 // once, in full.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
-	dir, real := corpus(t)
 	s := startServer(t, t.TempDir())
+	want, real := sendCorpus(t, s)
+	for id, sum := range want {
+		if sha256.Sum256(s.fetch(id)) != sum {
+			t.Errorf("%s came back with other bytes", id)
+		}
+	}
+	inSQL(t, s, want)
+	if real {
+		gitHubInSQL(t, s)
+	}
+	s.stop()
+}
+
+// sendCorpus sends every file that fits, whole and split, and returns what each id must come back as; and whether it is the real
+// corpus.
+func sendCorpus(t *testing.T, s *server) (want map[string][32]byte, real bool) {
+	t.Helper()
+	dir, real := corpus(t)
 	files, err := filepath.Glob(filepath.Join(dir, "*json*"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string][32]byte{} // by id
+	want = map[string][32]byte{} // by id
 	for _, path := range files {
 		name, whole := filepath.Base(path), content(t, path)
 		if len(whole) > schemas.MaxBody {
@@ -145,16 +162,7 @@ func TestCorpus(t *testing.T) {
 			want[id] = got
 		}
 	}
-	for id, sum := range want {
-		if sha256.Sum256(s.fetch(id)) != sum {
-			t.Errorf("%s came back with other bytes", id)
-		}
-	}
-	inSQL(t, s, want)
-	if real {
-		gitHubInSQL(t, s)
-	}
-	s.stop()
+	return want, real
 }
 
 // inSQL holds the lake against what was sent: every id once, with its whole data.

@@ -42,7 +42,7 @@ func program(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// server is a running `penstock local`.
+// server is a running `penstock local`, or another that says where it listens.
 type server struct {
 	t     *testing.T
 	dir   string
@@ -70,6 +70,12 @@ func startServer(t *testing.T, dir string, flags ...string) *server {
 func tryServer(t *testing.T, dir string, flags ...string) (*server, error) {
 	t.Helper()
 	args := append([]string{"local", "--data", dir, "--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--min-free", "64MiB"}, flags...)
+	return tryProgram(t, dir, "data", args...)
+}
+
+// tryProgram starts a server and returns when it has said the last line of those that say it is ready.
+func tryProgram(t *testing.T, dir, last string, args ...string) (*server, error) {
+	t.Helper()
 	s := &server{t: t, dir: dir, cmd: program(context.Background(), args...), done: make(chan struct{})}
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
@@ -93,7 +99,8 @@ func tryServer(t *testing.T, dir string, flags ...string) (*server, error) {
 					s.s3 = fields[1]
 				case "admin":
 					s.admin = fields[1]
-				case "data":
+				}
+				if fields[0] == last {
 					close(ready)
 				}
 			}

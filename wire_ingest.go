@@ -59,6 +59,9 @@ func openIngest(ctx context.Context, c *ingestCmd, logs io.Writer) (_ *ingestPro
 	checks := []func(context.Context) error{func(ctx context.Context) error { return p.aws.bodies.Check(ctx) }}
 	if c.serves(routesIngest) {
 		checks = append(checks, func(ctx context.Context) (err error) {
+			if _, err := p.aws.stream.Check(ctx); err != nil {
+				return err
+			}
 			p.ingest, err = ingest.New(ctx, ingest.Config{Slots: putSlots, Large: largeRequests, Now: time.Now},
 				p.aws.stream, p.aws.bodies, aws.NewClaims(p.aws.clients, p.aws.tables), ledger, budget)
 			return err

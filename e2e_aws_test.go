@@ -1,0 +1,180 @@
+//go:build !nolocal
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/glue"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"penstock/infra/aws"
+	"penstock/infra/deploy/pyiceberg"
+	"penstock/schemas"
+)
+
+// deployment is a stream, two tables, a bucket and a database of a test's own, on the services that the SDK's variables name.
+type deployment struct {
+	t       *testing.T
+	name    string
+	clients aws.Clients
+}
+
+// newDeployment makes one, which goes with the test. Without services to make it on the test is skipped, but never in
+// `make conformance`.
+func newDeployment(t *testing.T, shards int32) *deployment {
+	t.Helper()
+	for _, service := range []string{"KINESIS", "DYNAMODB", "S3", "GLUE"} {
+		if os.Getenv("AWS_ENDPOINT_URL_"+service) != "" {
+			continue
+		}
+		if os.Getenv("PENSTOCK_CONFORMANCE") == "1" {
+			t.Fatalf("AWS_ENDPOINT_URL_%s is not set", service)
+		}
+		t.Skip("runs in `make conformance`, which starts the services")
+	}
+	clients, err := aws.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &deployment{t: t, name: "e2e-" + strings.ToLower(rand.Text())[:12], clients: clients}
+	d.must(clients.Kinesis.CreateStream(t.Context(), &kinesis.CreateStreamInput{StreamName: &d.name, ShardCount: &shards}))
+	d.must(clients.S3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: &d.name}))
+	active := kinesis.NewStreamExistsWaiter(clients.Kinesis, func(o *kinesis.StreamExistsWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, time.Second
+	})
+	if err := active.Wait(t.Context(), &kinesis.DescribeStreamInput{StreamName: &d.name}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.remove)
+	return d
+}
+
+// must takes the results of a call.
+func (d *deployment) must(_ any, err error) {
+	d.t.Helper()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *deployment) database() string { return strings.ReplaceAll(d.name, "-", "_") }
+
+// remove takes away what a test of some length would leave; the peers forget everything when they end. What was never made
+// can't be removed.
+func (d *deployment) remove() {
+	ctx := context.Background()
+	_, streamErr := d.clients.Kinesis.DeleteStream(ctx, &kinesis.DeleteStreamInput{StreamName: &d.name})
+	_, eventsErr := d.clients.DynamoDB.DeleteTable(ctx, &dynamodb.DeleteTableInput{TableName: sdk.String(d.name + "-events")})
+	_, stateErr := d.clients.DynamoDB.DeleteTable(ctx, &dynamodb.DeleteTableInput{TableName: sdk.String(d.name + "-state")})
+	database := d.database()
+	_, tableErr := d.clients.Glue().DeleteTable(ctx, &glue.DeleteTableInput{DatabaseName: &database, Name: sdk.String(schemas.LakeTable)})
+	for _, err := range []error{streamErr, eventsErr, stateErr, tableErr} {
+		if err != nil {
+			d.t.Log(err)
+		}
+	}
+}
+
+// start runs a command of the deployment.
+func (d *deployment) start(last, command string, flags ...string) *server {
+	d.t.Helper()
+	args := append([]string{
+		command, "--stream", d.name, "--events-table", d.name + "-events", "--state-table", d.name + "-state", "--bucket", d.name,
+	}, flags...)
+	s, err := tryProgram(d.t, "", last, args...)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return s
+}
+
+func (d *deployment) ingest() *server { return d.start("stream", "ingest", "--listen", "127.0.0.1:0") }
+
+func (d *deployment) consumer(sink string) *server {
+	return d.start("admin", "consumer", "--sink", sink, "--admin-listen", "127.0.0.1:0", "--database", d.database(), "--flush-age", "2s")
+}
+
+// TestConformDeployment: two front ends and two consumers of each sink on eight shards. The whole corpus goes in and comes back
+// byte for byte through the other front end, and is in the lake once, as somebody else's reader sees it, though one process
+// of each kind is killed meanwhile.
+func TestConformDeployment(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t, 8)
+	one, other := d.ingest(), d.ingest()
+	var doomed []*server
+	for _, sink := range []string{"index", "lake"} {
+		doomed = append(doomed, d.consumer(sink))
+		d.consumer(sink)
+	}
+	want, _ := sendCorpus(t, one)
+	for _, s := range append(doomed, one) {
+		s.kill()
+	}
+	for range 10 {
+		body := []byte(fmt.Sprintf(`{"after":%q}`, rand.Text()))
+		want[other.post(body)] = sha256.Sum256(body)
+	}
+	for id, sum := range want {
+		if sha256.Sum256(other.fetch(id)) != sum {
+			t.Errorf("%s came back with other bytes", id)
+		}
+	}
+	d.inLake(want)
+	other.stop()
+}
+
+// inLake waits until the lake has as many rows as were sent, and holds them against that.
+func (d *deployment) inLake(want map[string][32]byte) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(d.t.Context(), 2*time.Minute)
+	defer cancel()
+	var rows []pyiceberg.Row
+	for len(rows) < len(want) {
+		var err error
+		if rows, err = pyiceberg.Read(ctx, d.database()+"."+schemas.LakeTable); err != nil {
+			d.t.Fatalf("%d of %d rows: %v", len(rows), len(want), err)
+		}
+	}
+	left := maps.Clone(want)
+	for _, row := range rows {
+		sum, ok := left[row.ID]
+		if !ok || fmt.Sprintf("%x", sum) != row.SHA256 || sha256.Sum256([]byte(row.Data)) != sum {
+			d.t.Errorf("%s: a second row, one of nothing that was sent, or other data", row.ID)
+		}
+		delete(left, row.ID)
+	}
+	if len(left) > 0 {
+		d.t.Errorf("%d events are not in the lake", len(left))
+	}
+}
+
+// A front end says at the start what is missing.
+func TestConformMissing(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t, 1)
+	for name, flags := range map[string][]string{
+		"stream e2e-nothing": {"ingest", "--bucket", d.name, "--stream", "e2e-nothing"},
+		"bucket e2e-nothing": {"ingest", "--bucket", "e2e-nothing", "--stream", d.name},
+	} {
+		flags = append(flags, "--listen", "127.0.0.1:0", "--events-table", d.name+"-events", "--state-table", d.name+"-state")
+		cmd := program(t.Context(), flags...)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if err := cmd.Run(); err == nil || !strings.Contains(stderr.String(), name) || !strings.Contains(stderr.String(), "check the name") {
+			t.Errorf("%s: %v: %s", name, err, stderr.String())
+		}
+	}
+}
