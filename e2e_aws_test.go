@@ -165,16 +165,16 @@ func (d *deployment) inLake(want map[string][32]byte) {
 func TestConformMissing(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t, 1)
-	for name, flags := range map[string][]string{
-		"stream e2e-nothing": {"ingest", "--bucket", d.name, "--stream", "e2e-nothing"},
-		"bucket e2e-nothing": {"ingest", "--bucket", "e2e-nothing", "--stream", d.name},
+	for want, flags := range map[string][]string{
+		`stream "e2e-nothing" is not in region`: {"ingest", "--bucket", d.name, "--stream", "e2e-nothing"},
+		"bucket e2e-nothing: check the name":    {"ingest", "--bucket", "e2e-nothing", "--stream", d.name},
 	} {
 		flags = append(flags, "--listen", "127.0.0.1:0", "--events-table", d.name+"-events", "--state-table", d.name+"-state")
 		cmd := program(t.Context(), flags...)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
-		if err := cmd.Run(); err == nil || !strings.Contains(stderr.String(), name) || !strings.Contains(stderr.String(), "check the name") {
-			t.Errorf("%s: %v: %s", name, err, stderr.String())
+		if err := cmd.Run(); err == nil || !strings.Contains(stderr.String(), want) {
+			t.Errorf("want %q: %v: %s", want, err, stderr.String())
 		}
 	}
 }

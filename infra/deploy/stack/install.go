@@ -16,7 +16,7 @@ import (
 
 // manifests pin what is installed.
 //
-//go:embed peers/package.json peers/package-lock.json peers/requirements.txt peers/loopback.cjs
+//go:embed peers/package.json peers/package-lock.json peers/requirements.txt peers/loopback.cjs peers/patient.cjs
 var manifests embed.FS
 
 // install returns the directory in which the peers of these manifests are installed, and installs them when there is none:

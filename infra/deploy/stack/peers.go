@@ -47,7 +47,8 @@ func kinesisMock(installed, _ string, ports [2]int) *exec.Cmd {
 }
 
 func dynalite(installed, _ string, ports [2]int) *exec.Cmd {
-	return exec.Command("node", filepath.Join(installed, "node_modules", "dynalite", "cli.js"), //nolint:noctx // stopped by its group
+	return exec.Command("node", "--require", filepath.Join(installed, "patient.cjs"), //nolint:noctx // stopped by its group
+		filepath.Join(installed, "node_modules", "dynalite", "cli.js"),
 		"--host", "127.0.0.1", "--port", strconv.Itoa(ports[0]),
 		"--createTableMs", "100", "--deleteTableMs", "100", "--updateTableMs", "100")
 }
