@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ func DeadLettersSuite(t *testing.T, backend string, open func(t *testing.T) cons
 		"listed by place, in part": testLetterList,
 		"as large as a record":     testLargeLetter,
 		"a place that was freed":   testLetterAgain,
+		"many for one place":       testLetterRace,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -91,6 +93,32 @@ func testLetterAgain(t *testing.T, d consumer.DeadLetters) {
 	putLetter(t, d, l)
 	if got, err := d.Get(t.Context(), l.Sink, l.Shard, l.Position); err != nil || !sameLetter(got, l) {
 		t.Errorf("Get() = %+v, %v; want %+v", got, err, l)
+	}
+}
+
+// testLetterRace: the letter that somebody found once he had put his own is the one that stays.
+func testLetterRace(t *testing.T, d consumer.DeadLetters) {
+	first := letter("index", "s", "1", 0)
+	found := make([]consumer.DeadLetter, 12)
+	var wg sync.WaitGroup
+	for i := range found {
+		wg.Go(func() {
+			l := first
+			l.Reason, l.Raw = fmt.Sprint(i), fmt.Append(nil, i)
+			err := d.Put(t.Context(), l)
+			if err == nil {
+				found[i], err = d.Get(t.Context(), l.Sink, l.Shard, l.Position)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, l := range found {
+		if !sameLetter(l, found[0]) || l.Reason != string(l.Raw) {
+			t.Errorf("found %s with %q, and %s with %q", found[0].Reason, found[0].Raw, l.Reason, l.Raw)
+		}
 	}
 }
 

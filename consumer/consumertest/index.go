@@ -216,32 +216,36 @@ func testCheckpointMerge(t *testing.T, ix consumer.Index) {
 	wantCheckpoint(t, ix, "s", want)
 }
 
-// testIndexRace: leases are for efficiency only, so two may read one shard, the one behind the other.
+// testIndexRace: leases are for efficiency only, so several may read one shard, and some of them may know less of the time.
 func testIndexRace(t *testing.T, ix consumer.Index) {
 	const steps = 25
 	base := time.Now().UTC().Truncate(time.Microsecond)
 	var wg sync.WaitGroup
-	for w := range 3 {
+	for w := range 4 {
 		wg.Go(func() {
+			var seen consumer.Checkpoint
 			for i := w; i < steps; i++ {
 				e := entry(t, "s", schemas.Position{Sequence: fmt.Sprint(i + 1)}, fmt.Append(nil, i))
 				to := at(fmt.Sprint(i+1), 0)
-				to.AsOf = base.Add(time.Duration(i) * time.Second)
+				if w%2 == 0 {
+					to.AsOf = base.Add(time.Duration(i) * time.Second)
+				}
 				if err := ix.Apply(t.Context(), "s", []consumer.Entry{e}, to); err != nil {
 					t.Errorf("Apply: %v", err)
 					return
 				}
 				c, err := ix.Checkpoint(t.Context(), "s")
-				if err != nil || c.Position.Compare(to.Position) < 0 || c.AsOf.Before(to.AsOf) {
-					t.Errorf("Checkpoint() = %+v, %v after it was %+v", c, err, to)
+				if err != nil || c.Position.Compare(to.Position) < 0 || c.Position.Compare(seen.Position) < 0 || c.AsOf.Before(seen.AsOf) {
+					t.Errorf("Checkpoint() = %+v, %v after it was moved to %+v, and seen at %+v", c, err, to, seen)
 				}
+				seen = c
 			}
 		})
 	}
 	wg.Wait()
-	want := at(fmt.Sprint(steps), 0)
-	want.AsOf = base.Add((steps - 1) * time.Second)
-	wantCheckpoint(t, ix, "s", want)
+	if c, err := ix.Checkpoint(t.Context(), "s"); err != nil || c.Position != at(fmt.Sprint(steps), 0).Position {
+		t.Errorf("Checkpoint() = %+v, %v, want it at %d", c, err, steps)
+	}
 }
 
 func testUnknownID(t *testing.T, ix consumer.Index) {

@@ -141,6 +141,11 @@ func TestCheckpointWithLostAnswer(t *testing.T) {
 	if err := stubIndex(t, s).Apply(t.Context(), "s", nil, to); err != nil {
 		t.Error(err)
 	}
+	condition, values := s.calls[2].in["ConditionExpression"], s.calls[2].in["ExpressionAttributeValues"]
+	if condition != "p = :p AND a = :a AND e = :e" || attribute(values, ":p") != attribute(behind, "p") ||
+		attribute(values, ":a") != attribute(behind, "a") || attribute(values, ":e") != "0" {
+		t.Errorf("merged if %v with %v, want if nobody has changed what was read", condition, values)
+	}
 	if got, want := attribute(stored, "p"), "015-0000000002"; got != want || attribute(stored, "a") != attribute(behind, "a") {
 		t.Errorf("merged into %v, want place %s with the peer's AsOf", stored, want)
 	}

@@ -32,7 +32,7 @@ func TestEnsureTables(t *testing.T) {
 		wg.Go(func() {
 			err := tables.Ensure(t.Context(), c.DynamoDB)
 			if err == nil {
-				err = tables.Check(t.Context(), c.DynamoDB)
+				err = tables.Prove(t.Context(), c.DynamoDB)
 			}
 			if err != nil {
 				t.Error(err)
@@ -86,14 +86,14 @@ func TestKeysText(t *testing.T) {
 }
 
 // tableOf is DescribeTable's answer for a table with the right keys.
-func tableOf(t *testing.T, k tableKeys) reply {
+func tableOf(t *testing.T, k tableKeys, status string) reply {
 	t.Helper()
 	var schema, attributes []map[string]string
 	for i, name := range k.names {
 		schema = append(schema, map[string]string{"AttributeName": name, "KeyType": []string{"HASH", "RANGE"}[i]})
 		attributes = append(attributes, map[string]string{"AttributeName": name, "AttributeType": "S"})
 	}
-	b, err := json.Marshal(map[string]any{"Table": map[string]any{"TableStatus": "ACTIVE", "KeySchema": schema, "AttributeDefinitions": attributes}})
+	b, err := json.Marshal(map[string]any{"Table": map[string]any{"TableStatus": status, "KeySchema": schema, "AttributeDefinitions": attributes}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func rightTables(t *testing.T) func(call) reply {
 		case "DescribeTable":
 			for _, k := range testTables.keys() {
 				if k.table == c.in["TableName"] {
-					return tableOf(t, k)
+					return tableOf(t, k, "ACTIVE")
 				}
 			}
 		case "GetItem":
@@ -275,6 +275,30 @@ func TestEnsureExpiry(t *testing.T) {
 		if got := slices.Contains(s.ops(), "UpdateTimeToLive"); got != test.asks {
 			t.Errorf("%s: turned on: %v", name, got)
 		}
+	}
+}
+
+// A table that another process is making is waited for, and nothing else uses it before.
+func TestTableBeingCreated(t *testing.T) {
+	t.Parallel()
+	right, described := rightTables(t), 0
+	s := newDynamoStub(t, func(c call) reply {
+		if c.op == "DescribeTable" && c.in["TableName"] == testTables.Events {
+			if described++; described <= 3 {
+				return tableOf(t, testTables.keys()[0], "CREATING")
+			}
+		}
+		return right(c)
+	})
+	if err := testTables.Check(t.Context(), s.DynamoDB); !errors.Is(err, errCreating) {
+		t.Errorf("Check: %v, want errCreating", err)
+	}
+	if err := testTables.Ensure(t.Context(), s.DynamoDB); err != nil || described < 4 {
+		t.Errorf("Ensure: %v, after it asked %d times", err, described)
+	}
+	s = newDynamoStub(t, func(call) reply { return tableOf(t, testTables.keys()[0], "DELETING") })
+	if err := testTables.Ensure(t.Context(), s.DynamoDB); err == nil || !strings.Contains(err.Error(), "table events is DELETING") {
+		t.Errorf("Ensure of a table that is going: %v", err)
 	}
 }
 

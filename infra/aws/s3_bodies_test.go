@@ -23,7 +23,6 @@ import (
 
 	"penstock/consumer"
 	"penstock/ingest"
-	"penstock/schemas"
 )
 
 var testReceived = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
@@ -153,16 +152,15 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// silentBody gives some bytes, and then nothing until its request ends.
+// silentBody gives some bytes at every Read, as often as it says, and then nothing until its request ends.
 type silentBody struct {
-	ctx   context.Context
-	given bool
+	ctx  context.Context
+	left int
 }
 
 func (b *silentBody) Read(p []byte) (int, error) {
-	if !b.given {
-		b.given = true
-		return copy(p, "first"), nil
+	if b.left--; b.left >= 0 && b.ctx.Err() == nil {
+		return copy(p, "some"), nil
 	}
 	<-b.ctx.Done()
 	return 0, b.ctx.Err()
@@ -174,23 +172,24 @@ func (b *silentBody) Close() error { return nil }
 func TestSilentStore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
+		const reads = 3
 		over := transport(func(r *http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: &silentBody{ctx: r.Context()}, Request: r}, nil
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: &silentBody{ctx: r.Context(), left: reads}, Request: r}, nil
 		})
 		r, err := NewBodies(clientsOf("http://in-memory", over), "bucket").Open(t.Context(), "s3://bucket/bodies/dt=2026-03-04/2ABC")
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2 {
+		p := make([]byte, 10)
+		for range reads {
 			time.Sleep(2 * silence) //nolint:forbidigo // virtual time
-			p := make([]byte, 10)
-			n, err := r.Read(p)
-			if string(p[:n]) == "first" && err == nil {
-				continue
+			if n, err := r.Read(p); string(p[:n]) != "some" || err != nil {
+				t.Errorf("Read after a while: %q, %v", p[:n], err)
 			}
-			if n != 0 || !errors.Is(err, errSilent) {
-				t.Errorf("Read of a silent store: %d, %v", n, err)
-			}
+		}
+		start := time.Now()
+		if n, err := r.Read(p); n != 0 || !errors.Is(err, errSilent) || time.Since(start) != silence {
+			t.Errorf("Read of a silent store: %d, %v after %s", n, err, time.Since(start))
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -201,27 +200,10 @@ func TestSilentStore(t *testing.T) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		})
+		start := time.Now()
 		_, err := NewBodies(clientsOf("http://in-memory", over), "bucket").Open(t.Context(), "s3://bucket/bodies/dt=2026-03-04/2ABC")
-		if !errors.Is(err, errSilent) {
-			t.Errorf("Open of a silent store: %v", err)
+		if !errors.Is(err, errSilent) || time.Since(start) != silence {
+			t.Errorf("Open of a silent store: %v after %s", err, time.Since(start))
 		}
 	})
-}
-
-// A letter whose object is gone is not "not found", unless it was deleted meanwhile.
-func TestDeadLetterWithoutObject(t *testing.T) {
-	t.Parallel()
-	shown := jsonOf(item{"sk": stringValue("s#011-0000000000"), "a": numberValue(1), "r": stringValue("r"), "s": numberValue(1), "o": stringValue("dead/x")})
-	var none any
-	for name, test := range map[string]struct {
-		again *any
-		want  error
-	}{"deleted meanwhile": {&none, consumer.ErrNotFound}, "lost": {&shown, schemas.ErrCorrupt}} {
-		s := newDynamoStub(t, script(t, show(&shown),
-			always(reply{status: 404, body: "<Error><Code>NoSuchKey</Code></Error>"}), show(test.again)))
-		_, err := NewDeadLetters(s.Clients, testTables, "bucket").Get(t.Context(), "index", "s", schemas.Position{Sequence: "1"})
-		if !errors.Is(err, test.want) || errors.Is(err, schemas.ErrCorrupt) != (name == "lost") {
-			t.Errorf("%s: %v, want %v", name, err, test.want)
-		}
-	}
 }

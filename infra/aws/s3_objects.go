@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -37,14 +36,12 @@ func (o objects) ref(key string) string { return "s3://" + o.bucket + "/" + key 
 
 // put stores the object, or puts the same in its place. It carries a CRC-32C, so that S3 refuses an object that was damaged
 // on its way (https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html). Once it returned, body
-// is not looked at any more.
+// is not looked at any more, which is the SDK's doing: net/http alone may go on reading when a request has failed.
 func (o objects) put(ctx context.Context, key string, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, objectTime)
 	defer cancel()
-	lent := &loan{r: bytes.NewReader(body)}
-	defer lent.end()
 	_, err := o.client.PutObject(ctx, &s3.PutObjectInput{
-		Bucket: sdk.String(o.bucket), Key: sdk.String(key), Body: lent, ContentLength: sdk.Int64(int64(len(body))),
+		Bucket: sdk.String(o.bucket), Key: sdk.String(key), Body: bytes.NewReader(body), ContentLength: sdk.Int64(int64(len(body))),
 		ChecksumAlgorithm: types.ChecksumAlgorithmCrc32c,
 	})
 	if err != nil {
@@ -101,36 +98,6 @@ func (o objects) remove(ctx context.Context, key string) error {
 		return fmt.Errorf("deleting %s: %w", o.ref(key), outcome(err))
 	}
 	return nil
-}
-
-// loan reads somebody else's bytes until end. net/http may go on reading a request's body after the request has failed
-// (https://pkg.go.dev/net/http#RoundTripper), when its owner has other things in that memory.
-type loan struct {
-	mu    sync.Mutex
-	r     *bytes.Reader
-	ended bool
-}
-
-func (l *loan) Read(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended {
-		return 0, errors.New("body was taken back")
-	}
-	return l.r.Read(p)
-}
-
-func (l *loan) Seek(offset int64, whence int) (int64, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.r.Seek(offset, whence)
-}
-
-func (l *loan) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ended = true
-	l.r.Reset(nil)
 }
 
 // download is an object on its way. A store that falls silent ends it: the caller may have no deadline of its own.
