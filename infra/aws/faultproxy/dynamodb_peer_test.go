@@ -132,7 +132,7 @@ func TestDynamoDBSizesConform(t *testing.T) {
 	wantCode(t, "the same twice", batch(peer, append(writes(1), writes(1)...), nil, ""), "ValidationException")
 }
 
-// What the proxy leaves undone of a batch is not in the table, and the rest is. The client checks the sum of what it is told.
+// What the proxy leaves undone of a batch is not in the table, and the rest is.
 func TestDynamoDBUnprocessedConforms(t *testing.T) {
 	t.Parallel()
 	p := before(t, endpointOf(t, dynamodbVariable))

@@ -135,7 +135,7 @@ func TestDelays(t *testing.T) {
 			p.Set(Rule{When: Always(), Do: test.fault})
 			ended := make(chan error, 1)
 			go func() { ended <- updateTable(t.Context(), p) }()
-			await(t.Context(), t, "nobody waits for the clock", func() bool { return p.clock.Waiting() > 0 })
+			await(t, "nobody waits for the clock", func() bool { return p.clock.Waiting() > 0 })
 			if got := len(peer.landed()); got != test.landed {
 				t.Errorf("%d requests have reached the peer, want %d", got, test.landed)
 			}
@@ -159,13 +159,13 @@ func TestGivenUpIsNotTakenBack(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- updateTable(ctx, p) }()
-	await(t.Context(), t, "nobody waits for the clock", func() bool { return p.clock.Waiting() > 0 })
+	await(t, "nobody waits for the clock", func() bool { return p.clock.Waiting() > 0 })
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want %v", err, context.Canceled)
 	}
 	p.clock.Advance(time.Minute)
-	await(t.Context(), t, "the request does not land", func() bool { return len(peer.landed()) == 1 })
+	await(t, "the request does not land", func() bool { return len(peer.landed()) == 1 })
 }
 
 // The same seed decides the same, another one differently, and about as often as was asked.

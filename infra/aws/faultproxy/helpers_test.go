@@ -122,9 +122,11 @@ func endpointOf(t *testing.T, variable string) string {
 	return endpoint
 }
 
-// await calls until done, or the test ends.
-func await(ctx context.Context, t *testing.T, what string, done func() bool) {
+// await calls until done, for ten seconds.
+func await(t *testing.T, what string, done func() bool) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
 	for !done() {

@@ -166,7 +166,6 @@ func (p *Proxy) forward(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fault proxy: %w", err)
 	}
-	out.URL = &to // with the spelling of its path
 	out.Host = r.host
 	out.Header = r.header.Clone()
 	for _, hop := range []string{"Connection", "Keep-Alive", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "Expect"} {
@@ -209,7 +208,7 @@ func (r *request) with(body []byte) *request {
 func (a *answer) with(body []byte) *answer {
 	header := a.header.Clone()
 	header.Del("Content-Length")
-	header.Del("X-Amz-Crc32") // of the old body; the SDK checks it when it is there
+	header.Del("X-Amz-Crc32") // of the old body
 	return &answer{a.status, header, body}
 }
 
