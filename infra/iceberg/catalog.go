@@ -26,8 +26,10 @@ type catalog struct {
 	pointer Pointer
 	log     *slog.Logger
 
-	mu     sync.Mutex
-	latest *table.Table // the version that was last loaded or committed here, to spare reading it again
+	mu sync.Mutex
+	// latest is the version that was last loaded or committed here, to spare reading it again. Its metadata is always one
+	// that was parsed: what iceberg-go builds for a commit holds on to the version before it, and so to all of them.
+	latest *table.Table
 }
 
 var (
@@ -123,7 +125,7 @@ func (c *catalog) CommitTable(
 	if err != nil {
 		return nil, "", err
 	}
-	location, err := c.write(next, version+1)
+	location, written, err := c.write(next, version+1)
 	if err != nil {
 		return nil, "", err
 	}
@@ -138,7 +140,7 @@ func (c *catalog) CommitTable(
 		removeFile(c.files, location, c.log)
 		return nil, "", fmt.Errorf("%w: another writer committed first", table.ErrCommitFailed)
 	}
-	c.keep(next, location)
+	c.keep(written, location)
 	c.removeOldMetadata(base.Metadata(), next)
 	return next, location, nil
 }
@@ -176,7 +178,7 @@ func (c *catalog) create(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("define the lake table: %w", err)
 	}
-	location, err := c.write(meta, 0)
+	location, _, err := c.write(meta, 0)
 	if err != nil {
 		return err
 	}
@@ -189,24 +191,27 @@ func (c *catalog) create(ctx context.Context) error {
 	return nil
 }
 
-// write stores a version of the metadata, durably, under a name of its own.
-func (c *catalog) write(meta table.Metadata, version int) (location string, err error) {
+// write stores a version of the metadata, durably, under a name of its own, and returns it as whoever loads it will read it.
+func (c *catalog) write(meta table.Metadata, version int) (location string, written table.Metadata, err error) {
 	locations, err := table.LoadLocationProvider(meta.Location(), meta.Properties())
 	if err != nil {
-		return "", fmt.Errorf("lake table location: %w", err)
+		return "", nil, fmt.Errorf("lake table location: %w", err)
 	}
 	if location, err = locations.NewTableMetadataFileLocation(version); err != nil {
-		return "", fmt.Errorf("name the lake table's metadata: %w", err)
+		return "", nil, fmt.Errorf("name the lake table's metadata: %w", err)
 	}
 	data, err := json.Marshal(meta)
 	if err != nil {
-		return "", fmt.Errorf("encode the lake table's metadata: %w", err)
+		return "", nil, fmt.Errorf("encode the lake table's metadata: %w", err)
+	}
+	if written, err = table.ParseMetadataBytes(data); err != nil {
+		return "", nil, fmt.Errorf("the lake table's new metadata can't be read again: %w", err)
 	}
 	if err := c.files.WriteFile(location, data); err != nil {
 		removeFile(c.files, location, c.log)
-		return "", fmt.Errorf("write the lake table's metadata: %w", err)
+		return "", nil, fmt.Errorf("write the lake table's metadata: %w", err)
 	}
-	return location, nil
+	return location, written, nil
 }
 
 // removeOldMetadata removes the metadata files that the new version's log has dropped. It runs only after a commit that

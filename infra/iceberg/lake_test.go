@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/apache/iceberg-go/table"
 	"go.uber.org/goleak"
@@ -247,6 +250,40 @@ func TestContains(t *testing.T) {
 			t.Errorf("Contains(%s, %s) = %t, %v; want %t", c.id, c.when, got, err, c.want)
 		}
 	}
+}
+
+// TestCommitsAreForgotten: what a commit was made of must not stay in memory with the version that it made, or a server
+// grows with every commit. iceberg-go's new snapshot points into its producer, that holds the version before, and so on.
+func TestCommitsAreForgotten(t *testing.T) {
+	t.Parallel()
+	l, _, _ := newLake(t)
+	var commits []weak.Pointer[madeFiles]
+	for n := range 5 {
+		at, err := l.catalog.LoadTable(t.Context(), tableIdent())
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := &madeFiles{FileIO: l.files}
+		a := &appending{lake: l, id: strconv.Itoa(n), moves: []consumer.Move{move("a", n, n+1)}}
+		if a.files, err = l.writeFiles(t.Context(), made.of(at), span("a", n, n+1)); err != nil {
+			t.Fatal(err)
+		}
+		commit, err := a.stage(t.Context(), made.of(at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := l.catalog.CommitTable(t.Context(), commit.Identifier, commit.Requirements, commit.Updates); err != nil {
+			t.Fatal(err)
+		}
+		commits = append(commits, weak.Make(made))
+	}
+	runtime.GC()
+	for n, commit := range commits {
+		if commit.Value() != nil {
+			t.Errorf("commit %d of %d is still in memory", n+1, len(commits))
+		}
+	}
+	wantOnce(t, l, map[string]int{"a": len(commits)})
 }
 
 // TestUpkeepOfMetadata: what each commit has to write stays small, whatever came before.
