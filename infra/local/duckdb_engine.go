@@ -52,6 +52,7 @@ type DuckDB struct {
 	checks chan struct{}
 	growth map[string]macroGrowth
 	runs   atomic.Uint64
+	spare  spare
 }
 
 var _ query.Engine = (*DuckDB)(nil)
@@ -90,11 +91,20 @@ func NewDuckDB(cfg DuckDBConfig, table LakeFiles) (*DuckDB, error) {
 		d.checker.close()
 		return nil, fmt.Errorf("reading DuckDB's macros: %w", err)
 	}
+	d.spare.open = func() (*emptyDB, error) {
+		limits := sessionLimits{memory: cfg.MemoryLimit, threads: cfg.Threads, directory: d.nextTempDir()}
+		c, err := openEmpty(limits)
+		return &emptyDB{c, limits}, err
+	}
+	d.spare.refill()
 	return d, nil
 }
 
 // Close frees the engine.
-func (d *DuckDB) Close() { d.checker.close() }
+func (d *DuckDB) Close() {
+	d.spare.close()
+	d.checker.close()
+}
 
 // nextTempDir names a directory that DuckDB makes once it spills.
 func (d *DuckDB) nextTempDir() string {
@@ -235,11 +245,15 @@ func (d *DuckDB) Run(ctx context.Context, sql string, parameters []string, resul
 	if err != nil {
 		return query.Statistics{}, err
 	}
-	run := sessionLimits{
-		memory: d.cfg.MemoryLimit, temp: min(d.cfg.MaxTemp, room), threads: d.cfg.Threads, directory: d.nextTempDir(),
-	}
-	c, err := openSession(run, d.macros, s.text, files)
+	db, err := d.spare.take()
 	if err != nil {
+		return query.Statistics{}, err
+	}
+	defer d.spare.refill()
+	c, run := db.conn, db.limits
+	run.temp = min(d.cfg.MaxTemp, room)
+	if err := c.become(run, d.macros, s.text, files); err != nil {
+		c.close()
 		return query.Statistics{}, err
 	}
 	rows, scanned, err := s.run(ctx, c, parameters, result)

@@ -215,8 +215,7 @@ func TestLimits(t *testing.T) {
 	engine := newTestEngine(t)
 	t.Run("row", func(t *testing.T) {
 		t.Parallel()
-		roomy := newTestEngine(t)
-		roomy.cfg.MemoryLimit = 1 << 30
+		roomy := newEngineWith(t, 1<<30)
 		_, err := runSQL(t, roomy, "SELECT string_agg(rpad(CAST(x AS varchar), 1000000, 'y'), '') FROM range(40) AS t(x)")
 		wantError(t, err, query.ErrLimit, "a row of the result is larger than 33554432 bytes")
 	})
@@ -236,8 +235,7 @@ const groupsMuch = "SELECT count(*) AS n, max(l) AS l FROM (SELECT m, count(*) A
 
 func TestSpills(t *testing.T) {
 	t.Parallel()
-	engine := newTestEngine(t)
-	engine.cfg.MemoryLimit = minMemory
+	engine := newEngineWith(t, minMemory)
 	wantCSV(t, engine, groupsMuch, "\"n\",\"l\"\n\"600000\",\"1\"\n")
 	if left, err := os.ReadDir(engine.cfg.TempDir); err != nil || len(left) != 0 {
 		t.Errorf("spilled data stays: %v, %v", left, err)
@@ -254,6 +252,34 @@ func TestSpills(t *testing.T) {
 	if _, err = runSQL(t, engine, "SELECT 1"); !errors.Is(err, unreadable) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// Every run has a database that none had before, opened ahead or not; and one that can't be opened is told of.
+func TestEveryRunHasANewDatabase(t *testing.T) {
+	t.Parallel()
+	engine := newTestEngine(t)
+	used := map[string]bool{}
+	open := engine.spare.open
+	engine.spare.opening.Wait()
+	for range 3 {
+		db := engine.spare.ready
+		if db == nil || used[db.limits.directory] {
+			t.Fatalf("the spare database is %+v", db)
+		}
+		used[db.limits.directory] = true
+		wantCSV(t, engine, "SELECT 1 AS n", "\"n\"\n\"1\"\n")
+		engine.spare.opening.Wait()
+	}
+	broken := errors.New("out of handles")
+	engine.spare.open = func() (*emptyDB, error) { return nil, broken }
+	wantCSV(t, engine, "SELECT 1 AS n", "\"n\"\n\"1\"\n") // on the spare one
+	engine.spare.opening.Wait()
+	if _, err := runSQL(t, engine, "SELECT 1"); !errors.Is(err, broken) {
+		t.Errorf("without a database: %v", err)
+	}
+	engine.spare.opening.Wait()
+	engine.spare.open = open
+	wantCSV(t, engine, "SELECT 1 AS n", "\"n\"\n\"1\"\n")
 }
 
 func TestRunsAreIsolated(t *testing.T) {

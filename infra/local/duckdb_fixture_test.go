@@ -25,8 +25,14 @@ func anyRoom() (int64, error) { return math.MaxInt64, nil }
 // newTestEngine makes an engine over the files.
 func newTestEngine(t testing.TB, files ...string) *DuckDB {
 	t.Helper()
+	return newEngineWith(t, testMemory, files...)
+}
+
+// newEngineWith makes one whose runs have so many bytes of memory.
+func newEngineWith(t testing.TB, memory int64, files ...string) *DuckDB {
+	t.Helper()
 	d, err := NewDuckDB(DuckDBConfig{
-		TempDir: filepath.Join(t.TempDir(), "spill"), MaxTemp: 1 << 30, Room: anyRoom, MemoryLimit: testMemory, Threads: 2, Now: time.Now,
+		TempDir: filepath.Join(t.TempDir(), "spill"), MaxTemp: 1 << 30, Room: anyRoom, MemoryLimit: memory, Threads: 2, Now: time.Now,
 	}, parquetFiles(files))
 	if err != nil {
 		t.Fatal(err)

@@ -25,7 +25,20 @@ func (l sessionLimits) String() string { return fmt.Sprintf("%d and %d MiB", l.m
 
 // openSession opens a locked session over the files (none: an empty table) with the macros that sql names.
 func openSession(l sessionLimits, macros macroLibrary, sql string, files []string) (*duckdbConn, error) {
-	c, err := openDuckDB(map[string]string{
+	c, err := openEmpty(l)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.become(l, macros, sql, files); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// openEmpty opens the database of a session to be. Of the limits it needs all but temp.
+func openEmpty(l sessionLimits) (*duckdbConn, error) {
+	return openDuckDB(map[string]string{
 		"threads":                         strconv.Itoa(l.threads),
 		"memory_limit":                    bytesSetting(l.memory),
 		"temp_directory":                  l.directory,
@@ -37,9 +50,10 @@ func openSession(l sessionLimits, macros macroLibrary, sql string, files []strin
 		"allow_parser_override_extension": "default",
 		"errors_as_json":                  "true",
 	})
-	if err != nil {
-		return nil, err
-	}
+}
+
+// become makes a session of an empty database: the files and the macros, and then the lock.
+func (c *duckdbConn) become(l sessionLimits, macros macroLibrary, sql string, files []string) error {
 	var script strings.Builder
 	script.WriteString("SET TimeZone = 'UTC';\nSET integer_division = true;\n")
 	script.WriteString("SET enable_profiling = 'no_output';\n" +
@@ -56,10 +70,9 @@ func openSession(l sessionLimits, macros macroLibrary, sql string, files []strin
 	// From here on only those files can be opened, and no setting can be changed back.
 	script.WriteString("SET enable_external_access = false;\nSET lock_configuration = true;\n")
 	if err := c.exec(script.String()); err != nil {
-		c.close()
-		return nil, fmt.Errorf("preparing DuckDB: %w", err)
+		return fmt.Errorf("preparing DuckDB: %w", err)
 	}
-	return c, nil
+	return nil
 }
 
 func bytesSetting(n int64) string { return strconv.FormatInt(n, 10) + "B" }
