@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -14,6 +15,8 @@ import (
 // goBenchmarks are benchmarks of a package's tests, for what has no face over HTTP. Each reports what it did a second.
 type goBenchmarks struct {
 	binary, dir string
+	benchtime   string   // of a round, in the form of go test's flag
+	env         []string // beside the harness's own
 }
 
 // goBenchmarks compiles the tests of a package of this repository, which is the working directory.
@@ -26,17 +29,18 @@ func (b *bench) goBenchmarks(ctx context.Context, pkg string) (*goBenchmarks, er
 	if said, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, "./"+pkg).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("compile the tests of %s: %w: %s", pkg, err, said)
 	}
-	return &goBenchmarks{binary, dir}, nil
+	return &goBenchmarks{binary: binary, dir: dir, benchtime: "1x"}, nil
 }
 
 // perSecond finds the metric of a benchmark whose unit ends in /s.
 var perSecond = regexp.MustCompile(`\s([0-9.]+) [a-z]+/s\b`)
 
-// side is one benchmark by its exact name; a round is one run of it, however long that takes.
+// side is one benchmark by its exact name; a round is one run of it with the benchtime, however long that takes.
 func (g *goBenchmarks) side(name string) side {
 	return sideFunc(func(ctx context.Context, _ time.Duration) (sample, error) {
-		run := exec.CommandContext(ctx, g.binary, "-test.run", "^$", "-test.bench", name, "-test.benchtime", "1x")
+		run := exec.CommandContext(ctx, g.binary, "-test.run", "^$", "-test.bench", name, "-test.benchtime", g.benchtime)
 		run.Dir = g.dir
+		run.Env = append(os.Environ(), g.env...)
 		out, err := run.CombinedOutput()
 		if err != nil {
 			return sample{}, fmt.Errorf("benchmark %s: %w: %s", name, err, out)

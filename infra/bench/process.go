@@ -24,6 +24,7 @@ type process struct {
 	cmd     *exec.Cmd
 	stdin   io.Closer // open for as long as a bare server shall run
 	address string    // HOST:PORT
+	dataDir string    // empty of a bare server
 	ended   chan struct{}
 	err     error // how it ended; read after ended is closed
 	log     bytes.Buffer
@@ -35,12 +36,22 @@ func (b *bench) startServer(ctx context.Context) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a data directory: %w", err)
 	}
+	return b.startServerOn(ctx, dir)
+}
+
+// startServerOn starts it over a data directory that may hold something.
+func (b *bench) startServerOn(ctx context.Context, dir string) (*process, error) {
 	server, err := filepath.Abs(b.server)
 	if err != nil {
 		return nil, fmt.Errorf("-server: %w", err)
 	}
 	args := []string{"local", "--data", dir, "--listen", "127.0.0.1:0", "--s3-listen", "127.0.0.1:0", "--log-level", "warn"}
-	return start(exec.CommandContext(ctx, server, args...))
+	p, err := start(exec.CommandContext(ctx, server, args...))
+	if err != nil {
+		return nil, err
+	}
+	p.dataDir = dir
+	return p, nil
 }
 
 // startFiber starts the bare comparator in a process of its own, as the program under test is in one.

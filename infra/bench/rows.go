@@ -40,6 +40,7 @@ func (b *bench) rows() []row {
 		{"JSON validation", b.validation},
 		{"consumers, 1 KB", b.consumers},
 		{"lake append", b.lakeAppend},
+		{"SQL count, 10 M events, one day", b.sqlCount},
 		{"memory", b.memory},
 		{"ack 200 B, 64 connections", b.acked(200, 64)},
 		{"ack 1 KB, 1,024 connections", b.acked(kilobyte, 1024)},
