@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO_BUILD = go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: help run test race lint demo bench build static stack conformance bin/stack tools-present
+.PHONY: help run test race lint demo bench endure build static stack conformance bin/stack tools-present
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -33,7 +33,11 @@ stack: bin/stack ## real peers for the AWS side in the foreground, on fixed port
 	exec bin/stack up --env-file bin/stack.env
 
 conformance: bin/stack ## the AWS adapters and every port's suite on them, against real peers on free ports
-	PENSTOCK_CONFORMANCE=1 bin/stack run -- go test -count=1 -timeout 20m ./infra/aws/...
+	PENSTOCK_CONFORMANCE=1 bin/stack run -- go test -count=1 -timeout 20m ./infra/aws/... && \
+	  PENSTOCK_CONFORMANCE=1 bin/stack run -- go test -count=1 -timeout 10m -run Conform .
+
+endure: build ## measure what time does to it: a simulated month, and 20 minutes at 70 % load (an hour; 40 GB of disk)
+	go run ./infra/bench -endure -server bin/penstock -json bin/endure.json
 
 build: tools-present ## bin/penstock, one binary with everything embedded
 	@mkdir -p bin

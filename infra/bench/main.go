@@ -28,7 +28,10 @@ type bench struct {
 	dir      string        // where data directories and the comparators' files are made
 	rounds   int           // pairs of rounds
 	length   time.Duration // of one round
+	days     int           // of the simulated month
+	load     time.Duration // of the even load
 	progress io.Writer
+	details  details
 }
 
 // asFiber is the argument by which the harness starts itself as the bare comparator.
@@ -44,6 +47,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	only := flags.String("run", "", "run only the rows whose name contains this")
 	jsonFile := flags.String("json", "", "write the figures to this file, as JSON")
 	parent := flags.String("dir", "", "directory on the disk to measure (default: the system's for temporary files)")
+	endure := flags.Bool("endure", false, "measure what time does to Penstock instead: a simulated month, and an even load")
+	flags.IntVar(&b.days, "days", 30, "with -endure: days of the simulated month, 2 to 366")
+	flags.DurationVar(&b.load, "load", 20*time.Minute, "with -endure: length of the even load, 10s to 24h")
 	flags.StringVar(&b.server, "server", "bin/penstock", "the program under test")
 	flags.IntVar(&b.rounds, "rounds", 3, "pairs of rounds, 1 to 100")
 	flags.DurationVar(&b.length, "round", 2*time.Second, "length of one round, 100ms to 10m")
@@ -53,6 +59,13 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if b.rounds < 1 || b.rounds > 100 || b.length < 100*time.Millisecond || b.length > 10*time.Minute {
 		return fmt.Errorf("-rounds %d must be 1 to 100, -round %v must be 100ms to 10m", b.rounds, b.length)
 	}
+	if b.days < 2 || b.days > 366 || b.load < 10*time.Second || b.load > 24*time.Hour {
+		return fmt.Errorf("-days %d must be 2 to 366, -load %v must be 10s to 24h", b.days, b.load)
+	}
+	rows := b.rows()
+	if *endure {
+		rows = b.endurance()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	dir, err := os.MkdirTemp(*parent, "penstock-bench-")
@@ -60,7 +73,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 		return fmt.Errorf("make a directory to measure in: %w", err)
 	}
 	b.dir = dir
-	report, err := b.all(ctx, *only)
+	report, err := b.all(ctx, rows, *only)
 	err = errors.Join(err, os.RemoveAll(dir))
 	if len(report.Measures) > 0 {
 		err = errors.Join(err, report.table(stdout))
@@ -73,10 +86,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 }
 
 // all runs the wanted rows. A row that fails is reported and does not keep the others from running.
-func (b *bench) all(ctx context.Context, only string) (report, error) {
+func (b *bench) all(ctx context.Context, rows []row, only string) (report, error) {
 	r := report{Cores: runtime.GOMAXPROCS(0), Go: runtime.Version(), Rounds: b.rounds, Round: b.length.String()}
 	var failed []error
-	for _, row := range b.rows() {
+	for _, row := range rows {
 		if !strings.Contains(row.name, only) {
 			continue
 		}
@@ -99,6 +112,7 @@ func (b *bench) all(ctx context.Context, only string) (report, error) {
 			break
 		}
 	}
+	r.details = b.details
 	if len(r.Measures) == 0 && len(failed) == 0 {
 		failed = append(failed, fmt.Errorf("no row's name contains %q", only))
 	}

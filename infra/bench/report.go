@@ -16,6 +16,13 @@ type report struct {
 	Rounds   int       `json:"rounds"`
 	Round    string    `json:"round"`
 	Measures []measure `json:"measures"`
+	details
+}
+
+// details are what the rows of `make endure` saw on their way.
+type details struct {
+	Days    []monthDay     `json:"days,omitempty"`
+	Minutes []steadyMinute `json:"minutes,omitempty"`
 }
 
 // measure is one figure of a row: both sides' median and the median of the ratios of the pairs.

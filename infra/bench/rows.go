@@ -50,6 +50,14 @@ func (b *bench) rows() []row {
 	}
 }
 
+// endurance are the rows of `make endure`.
+func (b *bench) endurance() []row {
+	return []row{
+		{"a simulated month", b.month},
+		{"70 % load, 256 connections", b.steady},
+	}
+}
+
 // ack: the front end with durability against the same front end without.
 func (b *bench) ack(ctx context.Context, connections int) (_ []measure, err error) {
 	fiber, server, stop, err := b.both(ctx)
