@@ -120,8 +120,13 @@ func newMonth(ctx context.Context, dir string) (_ *month, err error) {
 	if m.store, err = local.Open(ctx, local.Config{Dir: dir, FS: vfs.Default, Shards: monthShards, Now: clock, Logger: quiet}); err != nil {
 		return nil, err
 	}
-	m.lake, err = iceberg.Open(ctx, iceberg.Config{Location: m.lakeDir(), FS: vfs.Default, Pointer: m.store.Pointer(),
-		Admit: m.store.Guard().AdmitReserve, Logger: quiet})
+	files, err := iceberg.NewLocalFiles(vfs.Default, m.lakeDir())
+	if err != nil {
+		return nil, errors.Join(err, m.store.Close())
+	}
+	m.lake, err = iceberg.Open(ctx, iceberg.Config{
+		Files: files, Pointer: m.store.Pointer(), Admit: m.store.Guard().AdmitReserve, Logger: quiet,
+	})
 	if err != nil {
 		return nil, errors.Join(err, m.store.Close())
 	}
