@@ -25,8 +25,21 @@ func TestFakeSourceConforms(t *testing.T) {
 		s := consumer.NewMemStream("shardId-000000000000", "shardId-000000000001")
 		return consumertest.SourceEnv{
 			Source: s, Now: time.Now,
-			Put:  func(_ *testing.T, shard string, data []byte) { s.Put(shard, data) },
-			Trim: func(_ *testing.T, shard, sequence string) { s.TrimBefore(shard, sequence) },
+			Put:   func(_ *testing.T, shard string, data []byte) { s.Put(shard, data) },
+			Trim:  func(_ *testing.T, shard, sequence string) { s.TrimBefore(shard, sequence) },
+			Split: func(_ *testing.T, shard string) { s.Split(shard, shard+" left", shard+" right") },
+		}
+	})
+}
+
+func TestFakeHistoryConforms(t *testing.T) {
+	t.Parallel()
+	consumertest.HistorySuite(t, fakes, func(*testing.T) consumertest.HistoryEnv {
+		s := consumer.NewMemStream("shardId-000000000000", "shardId-000000000001")
+		return consumertest.HistoryEnv{
+			History: s, Source: s,
+			Put:   func(_ *testing.T, shard string, data []byte) { s.Put(shard, data) },
+			Split: func(_ *testing.T, shard string) { s.Split(shard, shard+" left", shard+" right") },
 		}
 	})
 }

@@ -33,6 +33,9 @@ func (l *memLake) Bodies() map[string][]string {
 // Put stores a record.
 func (s *memStream) Put(shard string, data []byte) { s.put(shard, data) }
 
+// Split closes a shard and lists children of it.
+func (s *memStream) Split(parent string, children ...string) { s.split(parent, children...) }
+
 // TrimBefore forgets what is before the record.
 func (s *memStream) TrimBefore(shard, sequence string) {
 	s.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,6 +21,11 @@ type SourceEnv struct {
 	Trim func(t *testing.T, shard, sequence string)
 	// Now is the stream's clock.
 	Now func() time.Time
+	// AsOfMargin is how far before Now the AsOf of a page at the tip may lie, and a second. Zero where the stream knows exactly.
+	AsOfMargin time.Duration
+	// Split closes the shard and opens others in its place, and returns once that is done. Nil where the backend can't be told
+	// to.
+	Split func(t *testing.T, shard string)
 }
 
 // SourceSuite tests a consumer.Source.
@@ -35,6 +41,7 @@ func SourceSuite(t *testing.T, backend string, open func(t *testing.T) SourceEnv
 		"the page is the caller's":             testPageOwnership,
 		"trimmed":                              testTrimmed,
 		"unknown shard":                        testUnknownShard,
+		"a closed shard has an end":            testEnd,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -137,7 +144,7 @@ func testEmptyRead(t *testing.T, env SourceEnv, shard string) {
 	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("an empty read took %s, want at most 1 s and some", took)
 	}
-	if len(p.Records) != 0 || p.End || p.AsOf.Before(before.Add(-time.Second)) || p.AsOf.After(env.Now()) {
+	if len(p.Records) != 0 || p.End || p.AsOf.Before(before.Add(-time.Second-env.AsOfMargin)) || p.AsOf.After(env.Now()) {
 		t.Errorf("page %+v at %s", p, before)
 	}
 }
@@ -201,6 +208,55 @@ func testTrimmed(t *testing.T, env SourceEnv, shard string) {
 	for _, after := range []string{"", records[4].Sequence} {
 		if rest := readN(t, env, shard, after, 5, 1<<20); rest[0].Sequence != records[5].Sequence {
 			t.Errorf("after %q comes %s, want %s", after, rest[0].Sequence, records[5].Sequence)
+		}
+	}
+}
+
+func testEnd(t *testing.T, env SourceEnv, shard string) {
+	if env.Split == nil {
+		return
+	}
+	const n = 5
+	for i := range n {
+		env.Put(t, shard, fmt.Append(nil, i))
+	}
+	env.Split(t, shard)
+	shards, err := env.Source.Shards(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	children := 0
+	for _, sh := range shards {
+		if sh.ID == shard && !sh.Closed {
+			t.Errorf("%+v is split and not closed", sh)
+		}
+		if slices.Contains(sh.Parents, shard) {
+			children++
+			if sh.Closed {
+				t.Errorf("%+v is new and closed", sh)
+			}
+		}
+	}
+	if children < 2 {
+		t.Errorf("%d children of %s in %+v", children, shard, shards)
+	}
+	for _, maxBytes := range []int{1, 1 << 20} {
+		after, seen := "", 0
+		for end := false; !end; {
+			p := read(t, env, shard, after, maxBytes)
+			for _, r := range p.Records {
+				if want := fmt.Sprint(seen); string(r.Data) != want {
+					t.Errorf("record %d is %q", seen, r.Data)
+				}
+				after, seen = r.Sequence, seen+1
+			}
+			end = p.End
+		}
+		if seen != n {
+			t.Errorf("%d records before the end, want %d", seen, n)
+		}
+		if p := read(t, env, shard, after, maxBytes); !p.End || len(p.Records) > 0 {
+			t.Errorf("behind the last record: %+v", p)
 		}
 	}
 }

@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
-
-	sdk "github.com/aws/aws-sdk-go-v2/aws"
 
 	"penstock/schemas"
 )
@@ -36,10 +35,10 @@ func (s *Stream) Check(ctx context.Context) (StreamState, error) {
 	}
 	shards, err := s.Shards(ctx)
 	if err != nil {
-		return state, advise(err, "kinesis:ListShards", s.client)
+		return state, advised(err, s.client.Options().Region, "kinesis:ListShards")
 	}
 	if state.WriteProven, err = s.rehearse(ctx, shards[0].ID); err != nil {
-		return state, advise(err, "kinesis:PutRecords", s.client)
+		return state, advised(err, s.client.Options().Region, "kinesis:PutRecords")
 	}
 	return state, nil
 }
@@ -80,17 +79,17 @@ func (s *Source) Check(ctx context.Context) (StreamState, error) {
 	}
 	shards, err := s.Shards(ctx)
 	if err != nil {
-		return state, advise(err, "kinesis:ListShards", s.client)
+		return state, advised(err, s.client.Options().Region, "kinesis:ListShards")
 	}
 	if len(shards) == 0 {
 		return state, fmt.Errorf("stream %s has no shard", s.name)
 	}
 	c := &cursor{shard: shards[0].ID}
 	if err := c.open(ctx, s.client, s.name); err != nil {
-		return state, advise(err, "kinesis:GetShardIterator", s.client)
+		return state, advised(err, s.client.Options().Region, "kinesis:GetShardIterator")
 	}
 	if _, _, err := c.fetch(ctx, s.client, 1); err != nil {
-		return state, advise(err, "kinesis:GetRecords", s.client)
+		return state, advised(err, s.client.Options().Region, "kinesis:GetRecords")
 	}
 	return state, nil
 }
@@ -103,7 +102,7 @@ func describe(ctx context.Context, client *kinesis.Client, stream string) (Strea
 			stream, client.Options().Region, err)
 	}
 	if err != nil {
-		return StreamState{}, advise(fmt.Errorf("look up stream %s: %w", stream, err), "kinesis:DescribeStreamSummary", client)
+		return StreamState{}, advised(fmt.Errorf("look up stream %s: %w", stream, err), client.Options().Region, "kinesis:DescribeStreamSummary")
 	}
 	found := out.StreamDescriptionSummary
 	state := StreamState{
@@ -118,10 +117,4 @@ func describe(ctx context.Context, client *kinesis.Client, stream string) (Strea
 
 func retentionOf(s *types.StreamDescriptionSummary) time.Duration {
 	return time.Duration(sdk.ToInt32(s.RetentionPeriodHours)) * time.Hour
-}
-
-// advise adds to an error of the client what to do about it.
-func advise(err error, action string, client *kinesis.Client) error {
-	o := client.Options()
-	return fmt.Errorf("%w: %s", err, advice(err, action, o.Region))
 }

@@ -14,15 +14,10 @@ import (
 // which need not ascend: a record of the time asked for may stand before one that is a little older.
 const historyMargin = 30 * time.Second
 
-// history is the way back into a shard, as the lake sink needs it for its window of duplicates.
-type history interface {
-	ReadSince(ctx context.Context, shard string, since time.Time, upTo string, visit func(consumer.Record) error) error
-}
+var _ consumer.History = (*Source)(nil)
 
-var _ history = (*Source)(nil)
-
-// ReadSince visits, in the shard's order, the records that arrived at since or later (or all, when the oldest kept is younger),
-// up to and including the one of the sequence number upTo. With upTo == "" it goes to the shard's end, or, if the shard is
+// ReadSince implements consumer.History. It visits, in the shard's order, the records that arrived at since or later, up to
+// and including the one of the sequence number upTo. With upTo == "" it goes to the shard's end, or, if the shard is
 // still open, to its tip. It does so also when there is no record upTo: everything before that number is visited.
 //
 // What it visits depends on the stream's content alone, while the records are kept; that those since then are all still there is

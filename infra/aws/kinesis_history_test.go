@@ -10,8 +10,8 @@ import (
 	"penstock/consumer"
 )
 
-// readBack gives the numbers of the records that ReadSince visits, which were put as their numbers.
-func readBack(t *testing.T, s *Source, since time.Time, upTo string) []int {
+// visitedSince gives the numbers of the records that ReadSince visits, which were put as their numbers.
+func visitedSince(t *testing.T, s *Source, since time.Time, upTo string) []int {
 	t.Helper()
 	var got []int
 	err := s.ReadSince(t.Context(), shardName(0), since, upTo, func(r consumer.Record) error {
@@ -45,7 +45,7 @@ func TestReadSince(t *testing.T) {
 		minute := func(i int) time.Time { return start.Add(time.Duration(i) * time.Minute) }
 		check := func(name string, since time.Time, upTo string, want []int) {
 			t.Helper()
-			if got := readBack(t, s, since, upTo); !slices.Equal(got, want) {
+			if got := visitedSince(t, s, since, upTo); !slices.Equal(got, want) {
 				t.Errorf("%s: %v, want %v", name, got, want)
 			}
 		}
@@ -75,7 +75,7 @@ func TestReadSinceOutOfOrder(t *testing.T) {
 		for i, seconds := range []int{0, 65, 58, 62, 59, 61, 60, 70} {
 			st.putAt(0, []byte{byte(i)}, start.Add(time.Duration(seconds)*time.Second))
 		}
-		if got, want := readBack(t, NewSource(st.client(), stubStream), start.Add(time.Minute), ""), []int{1, 3, 5, 6, 7}; !slices.Equal(got, want) {
+		if got, want := visitedSince(t, NewSource(st.client(), stubStream), start.Add(time.Minute), ""), []int{1, 3, 5, 6, 7}; !slices.Equal(got, want) {
 			t.Errorf("%v, want %v", got, want)
 		}
 	})

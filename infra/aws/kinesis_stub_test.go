@@ -115,6 +115,22 @@ func (st *stub) shard(i int, do func(*stubShard)) {
 	do(st.shards[i])
 }
 
+// split closes a shard and opens two in its place.
+func (st *stub) split(id string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	parent := st.find(id)
+	parent.closed = true
+	first, _ := new(big.Int).SetString(parent.first, 10)
+	last, _ := new(big.Int).SetString(parent.last, 10)
+	half := new(big.Int).Rsh(new(big.Int).Add(first, last), 1)
+	n := len(st.shards)
+	st.shards = append(st.shards,
+		&stubShard{id: shardName(n), parent: id, first: parent.first, last: half.String()},
+		&stubShard{id: shardName(n + 1), parent: id, first: half.Add(half, big.NewInt(1)).String(), last: parent.last},
+	)
+}
+
 // Do is the client's HTTP.
 func (st *stub) Do(r *http.Request) (*http.Response, error) {
 	raw, err := io.ReadAll(r.Body)
