@@ -37,12 +37,13 @@ var _ ingest.Stream = (*Stream)(nil)
 
 // NewStream makes the writing side of the stream of that name. It talks to nobody yet.
 func NewStream(client *kinesis.Client, name string) *Stream {
-	return &Stream{client: client, writing: withoutRetries(client), name: name}
+	writing := withoutRetries(client, func(o *kinesis.Options) { o.Protocol = putProtocol{o.Protocol} })
+	return &Stream{client: client, writing: writing, name: name}
 }
 
 // withoutRetries is a client of which every request is one attempt.
-func withoutRetries(client *kinesis.Client) *kinesis.Client {
-	return kinesis.New(client.Options(), func(o *kinesis.Options) { o.Retryer = once() })
+func withoutRetries(client *kinesis.Client, change ...func(*kinesis.Options)) *kinesis.Client {
+	return kinesis.New(client.Options(), append(change, func(o *kinesis.Options) { o.Retryer = once() })...)
 }
 
 // Put implements ingest.Stream with one PutRecords call, which takes up to 500 records and 10 MiB with their partition keys

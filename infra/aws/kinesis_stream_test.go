@@ -4,15 +4,19 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
 	"penstock/ingest"
 	"penstock/schemas"
@@ -204,6 +208,41 @@ func TestPutKeepsNoReference(t *testing.T) {
 	_, _ = k.sent.ReadFrom(k.body) // the client may have closed it
 	if _, sent, ok := strings.Cut(k.sent.String(), `"Data":"`); !ok || !strings.HasPrefix(whole+`"`, sent[:min(len(sent), len(whole))]) {
 		t.Errorf("sent %d bytes that are not the record's", k.sent.Len())
+	}
+}
+
+// The body that we write says what the SDK's own would, and goes under the same head.
+func TestPutBodyIsTheSDKs(t *testing.T) {
+	t.Parallel()
+	key := schemas.HashKeyOf("k").String()
+	in := &kinesis.PutRecordsInput{StreamName: sdk.String(stubStream)}
+	for _, partitionKey := range []string{"p", "\"\\\n<ß\u2028 ", strings.Repeat("k", 256)} {
+		for _, data := range [][]byte{{}, {0}, []byte("ab"), bytes.Repeat([]byte{255, 254}, 1000)} {
+			in.Records = append(in.Records, types.PutRecordsRequestEntry{Data: data, PartitionKey: &partitionKey, ExplicitHashKey: &key})
+		}
+	}
+	send := func(change func(*kinesis.Options)) (http.Header, map[string]any) {
+		var head http.Header
+		var body map[string]any
+		client := newStub(1).client(change, func(o *kinesis.Options) {
+			o.HTTPClient = doer(func(r *http.Request) (*http.Response, error) {
+				head = r.Header.Clone()
+				return nil, json.NewDecoder(r.Body).Decode(&body)
+			})
+		}, func(o *kinesis.Options) { o.Retryer = once() })
+		_, _ = client.PutRecords(t.Context(), in) // there is no answer
+		for _, differs := range []string{"Authorization", "X-Amz-Date", "Amz-Sdk-Invocation-Id"} {
+			head.Del(differs)
+		}
+		return head, body
+	}
+	wantHead, want := send(func(*kinesis.Options) {})
+	head, body := send(func(o *kinesis.Options) { o.Protocol = putProtocol{o.Protocol} })
+	if len(want) != 2 || !reflect.DeepEqual(body, want) {
+		t.Errorf("body %.300v, want %.300v", body, want)
+	}
+	if !reflect.DeepEqual(head, wantHead) {
+		t.Errorf("head %v, want %v", head, wantHead)
 	}
 }
 
