@@ -44,7 +44,7 @@ func (l *Lake) Append(ctx context.Context, rows []consumer.Row, moves []consumer
 	if done, err := settled(t, moves, ""); done || err != nil {
 		return err
 	}
-	a := &appending{lake: l, id: uuid.NewString(), moves: moves}
+	a := &appending{lake: l, id: uuid.NewString(), moves: moves, began: time.Now()}
 	made := madeFiles{FileIO: l.files}
 	defer func() {
 		if !a.mayHaveLanded {
@@ -77,6 +77,7 @@ type appending struct {
 	id    string
 	files []icebergo.DataFile
 	moves []consumer.Move
+	began time.Time
 	// mayHaveLanded: a version of the table may refer to the files, or may yet come to.
 	mayHaveLanded bool
 }
@@ -155,6 +156,9 @@ func (a *appending) try(ctx context.Context) error {
 	}
 	made := madeFiles{FileIO: a.lake.files}
 	commit, err := a.stage(ctx, made.of(t))
+	if err == nil {
+		err = inTime(a.began)
+	}
 	if err != nil {
 		made.remove(a.lake.log)
 		return fmt.Errorf("stage the commit: %w", err)

@@ -105,7 +105,8 @@ func (u *Upkeep) compactNext(ctx context.Context, skip map[string]struct{}) ([]i
 // compactGroup rewrites the group once and then puts the result in its place.
 func (u *Upkeep) compactGroup(ctx context.Context, group []icebergo.DataFile) (Compaction, error) {
 	defer u.lake.files.hold()() // from the orphan sweep of another Upkeep
-	u.paced = time.Now()
+	began := time.Now()
+	u.paced = began
 	did := Compaction{Groups: 1, FilesBefore: int64(len(group))}
 	for _, df := range group {
 		did.BytesBefore += df.FileSizeBytes()
@@ -124,7 +125,7 @@ func (u *Upkeep) compactGroup(ctx context.Context, group []icebergo.DataFile) (C
 	if err := sameRows(group, files); err != nil {
 		return Compaction{}, err
 	}
-	r := &replacing{lake: u.lake, id: uuid.NewString(), old: group, new: files}
+	r := &replacing{lake: u.lake, id: uuid.NewString(), old: group, new: files, began: began}
 	if err := r.commit(ctx); err != nil {
 		return Compaction{}, err
 	}

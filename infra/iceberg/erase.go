@@ -45,7 +45,8 @@ func (u *Upkeep) Erase(ctx context.Context, id string, received time.Time) error
 
 func (u *Upkeep) eraseFrom(ctx context.Context, df icebergo.DataFile, id string) error {
 	defer u.lake.files.hold()()
-	u.paced = time.Now()
+	began := time.Now()
+	u.paced = began
 	t, err := u.lake.catalog.LoadTable(ctx, tableIdent())
 	if err != nil {
 		return err
@@ -62,7 +63,7 @@ func (u *Upkeep) eraseFrom(ctx context.Context, df icebergo.DataFile, id string)
 	if left != 0 {
 		return fmt.Errorf("the rewritten files have %d rows too few; nothing was changed", left)
 	}
-	return (&replacing{lake: u.lake, id: uuid.NewString(), old: old, new: files, fewer: true}).commit(ctx)
+	return (&replacing{lake: u.lake, id: uuid.NewString(), old: old, new: files, began: began, fewer: true}).commit(ctx)
 }
 
 // holding are the live files that hold the event.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	icebergo "github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -24,6 +25,7 @@ type replacing struct {
 	lake     *Lake
 	id       string
 	old, new []icebergo.DataFile
+	began    time.Time
 	// fewer: the new files hold fewer rows than the old.
 	fewer bool
 	// mayHaveLanded: a version of the table may refer to the new files, or may yet come to.
@@ -71,6 +73,9 @@ func (r *replacing) try(ctx context.Context) (again bool, err error) {
 	}
 	made := madeFiles{FileIO: r.lake.files}
 	commit, err := r.stage(ctx, made.of(t))
+	if err == nil {
+		err = inTime(r.began)
+	}
 	if err != nil {
 		made.remove(r.lake.log)
 		return false, fmt.Errorf("stage the replacement: %w", err)

@@ -13,7 +13,7 @@ type UpkeepConfig struct {
 	// TargetBytes is the size that a data file should have; one below half of it is small.
 	TargetBytes int64
 	// SafeAge is how long a file stays after nothing has referred to it, or a query last may have begun to read it. It must be
-	// longer than any query runs.
+	// longer than any query runs and, where other processes write to the table, than CommitWithin.
 	SafeAge time.Duration
 	// SnapshotAge is how old a snapshot is when it is forgotten.
 	SnapshotAge time.Duration
