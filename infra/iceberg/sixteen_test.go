@@ -36,7 +36,7 @@ func (p farPointer) Swap(ctx context.Context, prev, next string) (bool, error) {
 // to rest when they are not in such a hurry is consumer's TestSixteenLakeWorkers.
 func TestSixteenLakes(t *testing.T) {
 	t.Parallel()
-	const workers, enough, most = 16, 2, 60
+	const workers, enough, most = 16, 1, 40
 	fs, shared := vfs.NewMem(), &memoryPointer{}
 	openLake(t, fs, "/lake", shared)
 	var done [workers]atomic.Int64
