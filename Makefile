@@ -43,17 +43,17 @@ build: tools-present ## bin/penstock, one binary with everything embedded
 	@mkdir -p bin
 	$(GO_BUILD) -o bin/penstock .
 
-# What the static builds may weigh. They have 9 MB now; raise it for a reason, not for an import by chance.
-STATIC_MAX = 16000000
+# What the static builds may weigh, in bytes. They have 79 and 29 MB now; raise one for a reason, not for an import by chance.
+AWS_MAX = 90000000
+FRONTEND_MAX = 30000000
 
 static: ## bin/penstock-aws and bin/penstock-frontend, static binaries without what is embedded for one machine
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO_BUILD) -tags nolocal -o bin/penstock-aws .
 	CGO_ENABLED=0 $(GO_BUILD) -tags nolocal,frontend -o bin/penstock-frontend .
-	@for binary in bin/penstock-aws bin/penstock-frontend; do \
-	  size=$$(wc -c <$$binary); \
-	  [ $$size -le $(STATIC_MAX) ] || { echo "$$binary has $$size bytes, at most $(STATIC_MAX) are wanted: see what it links with go list -deps"; exit 1; }; \
-	done
+	@weigh() { size=$$(wc -c <$$1); [ $$size -le $$2 ] || { \
+	  echo "$$1 has $$size bytes, at most $$2 are wanted: see what it links with go list -deps"; exit 1; }; }; \
+	  weigh bin/penstock-aws $(AWS_MAX); weigh bin/penstock-frontend $(FRONTEND_MAX)
 	CGO_ENABLED=0 go vet -tags nolocal $$(CGO_ENABLED=0 go list -e -tags nolocal ./... | grep -v '^penstock/infra/local$$')
 	CGO_ENABLED=0 go test -tags nolocal .
 
