@@ -1,8 +1,10 @@
 // Package aws holds the adapters of a Penstock on AWS: the stream on Kinesis Data Streams, index and state in DynamoDB, bodies
-// in S3, the lake's catalog in Glue. Its files are named like those of infra/local, whose adapters implement the same ports.
+// in S3, the lake's catalog in Glue and its files in S3. Its source files are named like those of infra/local, whose adapters
+// implement the same ports.
 //
-// It imports the ports it implements (ingest, consumer), schemas, and the AWS SDK. It must never import another adapter, the
-// HTTP side, or the command line, and none of its types may appear in a core.
+// It imports the ports it implements (ingest, consumer), schemas, the AWS SDK, and of iceberg-go the interfaces of files. It
+// must never import another adapter, the HTTP side, or the command line, and none of its types may appear in a core. Pointer
+// and Files fit what infra/iceberg asks for without knowing it.
 //
 // # Unknown is not failed
 //

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	icebergo "github.com/apache/iceberg-go"
@@ -17,7 +16,8 @@ import (
 // appendProperty marks a snapshot with the append that made it, so that one whose answer was lost can be found.
 const appendProperty = "penstock.append"
 
-// Conflicts with peers are tried again after a random time up to a bound that grows from firstWait to lastWait.
+// Conflicts with peers are tried again after a random time up to a bound that grows from firstWait to lastWait; those of
+// appends by turns.
 const (
 	firstWait = 10 * time.Millisecond
 	lastWait  = time.Second
@@ -86,10 +86,15 @@ type appending struct {
 // on the version it has just loaded; the data files stay the same, and only one try can land since each requires the
 // offsets, or the branch, to be as it loaded them.
 func (a *appending) commit(ctx context.Context) error {
-	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+	turns := &a.lake.turns
+	if err := turns.await(ctx, a.lake.catalog.shared()); err != nil {
+		return fmt.Errorf("append to the lake: %w", err)
+	}
+	for {
 		began := time.Now()
 		err := a.try(ctx)
 		if err == nil || errors.Is(err, consumer.ErrFenced) {
+			turns.won(time.Since(began))
 			return err
 		}
 		// Whatever the error says, the table itself tells what became of the commit (invariant 7).
@@ -106,9 +111,7 @@ func (a *appending) commit(ctx context.Context) error {
 		}
 		a.lake.overtaken.Add(1)
 		a.lake.log.Debug("lake commit met another writer's, trying again", "error", err)
-		// On a slow catalog a wait shorter than a commit takes would only run into the same peer again.
-		wait = min(max(wait, time.Since(began)), lastWait)
-		if err := sleep(ctx, rand.N(wait)); err != nil {
+		if err := turns.lost(ctx, time.Since(began)); err != nil {
 			return fmt.Errorf("append to the lake: %w", err)
 		}
 	}

@@ -30,6 +30,8 @@ type catalog struct {
 	// latest is the version that was last loaded or committed here, to spare reading it again. Its metadata is always one
 	// that was parsed: what iceberg-go builds for a commit holds on to the version before it, and so to all of them.
 	latest *table.Table
+	// others is when a version was last loaded that another process had committed.
+	others time.Time
 }
 
 var (
@@ -88,7 +90,19 @@ func (c *catalog) read(location string) (*table.Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse %s: %w", location, err)
 	}
+	if latest != nil && latest.MetadataLocation() != location {
+		c.mu.Lock()
+		c.others = now
+		c.mu.Unlock()
+	}
 	return c.keep(meta, location), nil
+}
+
+// shared reports whether other processes commit to the table, too.
+func (c *catalog) shared() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.others.IsZero() && time.Since(c.others) < company
 }
 
 // keep makes a table of a version and remembers it.

@@ -37,6 +37,7 @@ type Lake struct {
 
 	// commits lets one commit of this process at a time go on: they would only make each other start again.
 	commits   chan struct{}
+	turns     turns // the slot holder's
 	overtaken atomic.Uint64
 	live      liveFiles
 }
