@@ -20,7 +20,7 @@ type Source interface {
 	// Shards lists every shard that the stream still knows, closed ones too.
 	Shards(ctx context.Context) ([]Shard, error)
 	// Read returns the records after the record of the given sequence number (after == "": from the oldest kept;
-	// ErrTrimmed when records after it are gone), at most about maxBytes of data but at least one record if there is
+	// ErrTrimmed when records after it are gone, or may be), at most about maxBytes of data but at least one record if there is
 	// one. At the tip it waits for a record, woken and not polling where the backend allows, until one comes, a
 	// moment (at most 1 s) has passed, or ctx ends. The page's byte slices are the caller's.
 	Read(ctx context.Context, shard, after string, maxBytes int) (Page, error)

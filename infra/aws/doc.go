@@ -11,4 +11,14 @@
 // The SDK repeats a request by itself, and then tells of the last try only. Where a repeated request that had landed already
 // makes a double, or is told a conflict with itself, its retries are off (once): PutRecords and UpdateTable. What
 // became of a write that ended with an error is decided in one place, outcome.
+//
+// # What Kinesis does not tell
+//
+// It goes on behind a record that it has dropped as if nothing were missing. So a reader that starts anew is given the record
+// at which it stopped again, as the proof that none is gone (cursor.prove). A reader that starts anew at a shard in which nothing
+// has arrived for longer than the stream keeps records has no such proof, and is told consumer.ErrTrimmed, though it may have
+// missed nothing.
+//
+// Times of arrival have no guaranteed accuracy and need not ascend in a shard. So a page's AsOf and the begin of a reading back
+// keep a margin (asOfMargin, historyMargin), and nothing else goes by them.
 package aws

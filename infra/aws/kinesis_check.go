@@ -49,11 +49,8 @@ func (s *Stream) rehearse(ctx context.Context, shard string) (proven bool, err e
 	_, err = s.client.GetShardIterator(ctx, &kinesis.GetShardIteratorInput{
 		StreamName: &s.name, ShardId: &shard, ShardIteratorType: types.ShardIteratorTypeLatest, DryRun: sdk.Bool(true),
 	})
-	switch {
-	case err == nil:
-		return false, nil
-	case !isRehearsed(err) && !hasCode(err, "AccessDeniedException"):
-		return false, err
+	if !isRehearsed(err) && !hasCode(err, "AccessDeniedException") {
+		return false, err // nil: it was done
 	}
 	_, err = s.client.PutRecords(ctx, &kinesis.PutRecordsInput{
 		StreamName: &s.name, DryRun: sdk.Bool(true),

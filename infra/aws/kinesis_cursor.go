@@ -69,7 +69,7 @@ func (c *cursor) page(maxBytes int) consumer.Page {
 	var p consumer.Page
 	if n > 0 {
 		p.Records = slices.Clone(c.rest[:n])
-		clear(c.rest[:n]) // they are the caller's alone
+		clear(c.rest[:n]) // or the rest would keep their bytes in memory
 		c.rest = c.rest[n:]
 		c.after = p.Records[n-1].Sequence
 	}

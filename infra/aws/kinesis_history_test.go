@@ -66,6 +66,21 @@ func TestReadSince(t *testing.T) {
 	})
 }
 
+// That an answer is said to reach the tip, in milliseconds, does not end a reading before it does.
+func TestReadSinceInOneMoment(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		st := newStub(1)
+		st.most = 2
+		for i := range 5 {
+			st.put(0, []byte{byte(i)})
+		}
+		if got := visitedSince(t, NewSource(st.client(), stubStream), time.Time{}, ""); !slices.Equal(got, upFrom(0, 5)) {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
 // Times of arrival that don't ascend leave nothing out, and what is visited does not depend on where Kinesis begins.
 func TestReadSinceOutOfOrder(t *testing.T) {
 	t.Parallel()

@@ -54,13 +54,17 @@ func (p *pace) book(until time.Time) (at time.Time, ok bool) {
 	return at, true
 }
 
+// size is what a record is taken to have.
+func (p *pace) size() int {
+	if p.recordSize == 0 {
+		return firstRecordSize
+	}
+	return p.recordSize
+}
+
 // limit is for how many records to ask, so that they come near that many bytes.
 func (p *pace) limit(bytes int) int32 {
-	size := p.recordSize
-	if size == 0 {
-		size = firstRecordSize
-	}
-	return int32(min(max(bytes/size, 1), maxLimit))
+	return int32(min(max(bytes/p.size(), 1), maxLimit))
 }
 
 // answered takes note of an answer. Larger records count at once, smaller ones only half: a few small records before large
@@ -70,7 +74,7 @@ func (p *pace) answered(records, bytes int) {
 	if records == 0 {
 		return
 	}
-	p.recordSize = max(bytes/records, p.recordSize/2, 1)
+	p.recordSize = max(bytes/records, p.size()/2, 1)
 	seconds := float64(bytes) / bytesPerSecond * (1 + rand.Float64()/2)
 	if paid := time.Now().Add(time.Duration(seconds * float64(time.Second))); paid.After(p.next) {
 		p.next = paid

@@ -31,6 +31,8 @@ type stub struct {
 	clock time.Duration
 	// late is how long a GetRecords takes after it has looked, and before it tells the time.
 	late time.Duration
+	// most is how many records a GetRecords gives at most, whatever was asked for; 0: as many as were.
+	most int
 	// listPage is how many shards a page of ListShards has.
 	listPage int
 	// listings, if there are any, are given by ListShards in turn; the last one stays.
@@ -296,10 +298,11 @@ func (st *stub) iterator(in map[string]any) (int, any) {
 		at = max(at, i)
 	case "AT_TIMESTAMP":
 		since := time.UnixMilli(int64(in["Timestamp"].(float64)*1000 + 0.5))
-		// As one that searches by halves, or an index of blocks, would: the last place at which all before it are older, by the
-		// times as they ascend.
-		for at < len(sh.records) && sh.records[at].arrived.Before(since) {
-			at++
+		// The worst that may be, where times don't ascend: behind the last one that is older.
+		for i := at; i < len(sh.records); i++ {
+			if sh.records[i].arrived.Before(since) {
+				at = i + 1
+			}
 		}
 	case "LATEST":
 		at = len(sh.records)
@@ -334,6 +337,9 @@ func (st *stub) records(in map[string]any) (int, any) {
 	limit := 10_000
 	if l, ok := in["Limit"].(float64); ok {
 		limit = int(l)
+	}
+	if st.most > 0 {
+		limit = min(limit, st.most)
 	}
 	out, size := []any{}, 0
 	for len(out) < limit && at < len(sh.records) && size+len(sh.records[at].data) <= 10<<20 {
