@@ -197,7 +197,7 @@ func decodeLetter(sink string, it item) (consumer.DeadLetter, string, error) {
 	if err != nil {
 		return consumer.DeadLetter{}, "", err
 	}
-	shard, at, _ := strings.Cut(sk, "#")
+	shard, at, _ := strings.Cut(sk, "#") // without one, at is empty and no place
 	p, errPlace := decodePlace(at)
 	arrived, errArrived := it.number("a")
 	reason, errReason := it.text("r")

@@ -112,7 +112,7 @@ func (p *Pointer) Swap(ctx context.Context, prev, next string) (bool, error) {
 		if !worthAnotherTry(failed) || try == swapTries {
 			return false, failed
 		}
-		if err := sleep(ctx, wait/2+rand.N(wait)); err != nil {
+		if err := pause(ctx, wait/2+rand.N(wait)); err != nil {
 			return false, errors.Join(failed, err)
 		}
 	}
@@ -211,15 +211,3 @@ func (p *Pointer) createDatabase(ctx context.Context) error {
 
 // glueOnce switches the SDK's retries off, so that no answer is one to a repeated request.
 func glueOnce(o *glue.Options) { o.Retryer = once() }
-
-// sleep waits for d or the end of ctx.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
