@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime"
 )
 
 // Run starts everything, says where it listens, and stops in order when ctx ends.
@@ -13,13 +15,14 @@ func (c *localCmd) Run(ctx context.Context, out *output) (err error) {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	l, err := openLocal(ctx, c, out.stderr)
+	l, err := openLocal(ctx, c, out.stderr) // before processors are added: DuckDB wants as many threads as there are CPUs
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil // told to stop before anything was accepted
 	}
 	if err != nil {
 		return err
 	}
+	addProcessors()
 	if err := l.start(ctx); err != nil {
 		return errors.Join(err, l.stop())
 	}
@@ -29,4 +32,16 @@ func (c *localCmd) Run(ctx context.Context, out *output) (err error) {
 	}
 	err = l.untilStopped(ctx)
 	return errors.Join(err, l.stop())
+}
+
+// processorsPerCPU is how many goroutines may run for each CPU. A file's write or sync keeps Go's processor, while the disk works,
+// until the runtime's monitor takes it away, up to 10 ms later; and flushes and compactions run for long. Neither shall leave a request
+// without one: the kernel, which shares the CPUs out finely, prefers threads that have waited.
+const processorsPerCPU = 2
+
+// addProcessors has more goroutines run at once than there are CPUs, unless GOMAXPROCS says what the operator wants.
+func addProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(processorsPerCPU * runtime.GOMAXPROCS(0))
+	}
 }

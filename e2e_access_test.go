@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +97,9 @@ func TestKeysAndAdmin(t *testing.T) {
 	metrics := string(admin.must(200, "GET", "/metrics", nil).body)
 	if !strings.Contains(metrics, "\npenstock_events_accepted_total 1\n") {
 		t.Errorf("the metrics don't count the one event:\n%.2000s", metrics)
+	}
+	if want := 2 * runtime.GOMAXPROCS(0); os.Getenv("GOMAXPROCS") == "" && !strings.Contains(metrics, fmt.Sprintf("\ngo_sched_gomaxprocs_threads %d\n", want)) {
+		t.Errorf("not %d goroutines may run at once, two for each CPU", want)
 	}
 	if strings.Contains(metrics+s.log(), key) {
 		t.Error("the key is in the metrics or in the log")
