@@ -30,6 +30,8 @@ type consumerProcess struct {
 	fleet *consumer.Fleet
 	admin *httpapi.Admin
 	ln    net.Listener
+	// upkeep is nil unless this process may look after the lake.
+	upkeep *iceberg.Upkeep
 
 	background context.CancelFunc
 }
@@ -73,6 +75,12 @@ func openConsumer(ctx context.Context, c *consumerCmd, logs io.Writer) (_ *consu
 			FinalFlush: drainTime / 2, Fetches: 4, Settle: settle, Log: p.logger,
 		}, lake, p.aws.bodies, p.aws.letters)
 		sink, fleet.History, sources.Lake = lakeSink, p.aws.source, lakeSink.Stats
+		if c.UpkeepInterval > 0 {
+			if p.upkeep, err = p.newUpkeep(lake); err != nil {
+				return nil, err
+			}
+			sources.Table = func() telemetry.TableStats { return tableStats(lake, p.upkeep) }
+		}
 		dependencies = append(dependencies, httpapi.Dependency{Name: "lake", Ready: func(ctx context.Context) error {
 			_, err := lake.Offsets(ctx)
 			return err
@@ -103,6 +111,9 @@ func (p *consumerProcess) start(ctx context.Context) {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.background = cancel
 	p.goes(p.cfg.Sink+" fleet", func() error { return p.fleet.Run(background) })
+	if p.upkeep != nil {
+		p.goes("lake upkeep", func() error { p.tendLake(background, p.upkeep); return nil })
+	}
 	p.goes("admin HTTP", func() error { return p.admin.Serve(p.ln) })
 }
 
@@ -126,11 +137,13 @@ type consumerCommands struct {
 type consumerCmd struct {
 	Sink string `required:"" enum:"index,lake" env:"PENSTOCK_SINK" help:"What to feed: index or lake."`
 	awsFlags
-	Owner       string        `env:"PENSTOCK_OWNER" help:"Name of this process in the leases, unique among those that run. Default: host name and process id." placeholder:"NAME"`
-	AdminListen string        `default:"127.0.0.1:9090" env:"PENSTOCK_ADMIN_LISTEN" help:"Address of /metrics, /healthz and /readyz."`
-	Database    string        `default:"penstock" env:"PENSTOCK_DATABASE" help:"Glue database of the lake's table; made when missing."`
-	FlushAge    time.Duration `default:"60s" env:"PENSTOCK_FLUSH_AGE" help:"How long an event may wait for the lake (1s to 1h)."`
-	FlushBytes  byteSize      `default:"64MiB" env:"PENSTOCK_FLUSH_BYTES" help:"Bytes after which the lake sink flushes (16MiB to 1GiB)."`
+	Owner          string        `env:"PENSTOCK_OWNER" help:"Name of this process in the leases, unique among those that run. Default: host name and process id." placeholder:"NAME"`
+	AdminListen    string        `default:"127.0.0.1:9090" env:"PENSTOCK_ADMIN_LISTEN" help:"Address of /metrics, /healthz and /readyz."`
+	Database       string        `default:"penstock" env:"PENSTOCK_DATABASE" help:"Glue database of the lake's table; made when missing."`
+	FlushAge       time.Duration `default:"60s" env:"PENSTOCK_FLUSH_AGE" help:"How long an event may wait for the lake (1s to 1h)."`
+	FlushBytes     byteSize      `default:"64MiB" env:"PENSTOCK_FLUSH_BYTES" help:"Bytes after which the lake sink flushes (16MiB to 1GiB)."`
+	UpkeepInterval time.Duration `default:"5m" env:"PENSTOCK_UPKEEP_INTERVAL" help:"How often one process of the lake's fleet compacts and sweeps the table (10s to 24h); 0 leaves that to others, such as Glue's table optimizers."`
+	OrphanAge      time.Duration `default:"24h" env:"PENSTOCK_ORPHAN_AGE" help:"How long a file of the lake stays that nothing refers to any more (2h to 8760h); longer than any query of Athena runs."`
 	logFlags
 }
 
@@ -157,7 +170,16 @@ func (c *consumerCmd) validate() error {
 		c.awsFlags.validate(), checkAddress("--admin-listen", c.AdminListen),
 		within("--flush-age", c.FlushAge, time.Second, time.Hour),
 		within("--flush-bytes", c.FlushBytes, 16<<20, 1<<30),
+		c.checkUpkeepInterval(),
+		within("--orphan-age", c.OrphanAge, 2*iceberg.CommitWithin, 8760*time.Hour),
 	})
+}
+
+func (c *consumerCmd) checkUpkeepInterval() error {
+	if c.UpkeepInterval == 0 {
+		return nil
+	}
+	return within("--upkeep-interval", c.UpkeepInterval, 10*time.Second, 24*time.Hour)
 }
 
 // Run works until ctx ends.

@@ -16,7 +16,7 @@ func (l *localProcess) buildServer() error {
 		Ingest: l.ingest.Stats,
 		Fleets: func() []consumer.FleetStats { return []consumer.FleetStats{l.index.Stats(), l.lake.Stats()} },
 		Lake:   l.lakeSink.Stats,
-		Table:  l.tableStats,
+		Table:  func() telemetry.TableStats { return tableStats(l.table, l.upkeep) },
 		Store:  l.storeStats,
 	})
 	cfg, err := l.cfg.serverConfig(l.admin == nil)

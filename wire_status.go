@@ -14,9 +14,6 @@ import (
 	"penstock/schemas"
 )
 
-// statusTimeout bounds a look at the lake's table for a scrape.
-const statusTimeout = 5 * time.Second
-
 // lakeStatus puts together what table, sinks, stream and disk know.
 type lakeStatus struct{ *localCore }
 
@@ -107,23 +104,5 @@ func (k *localCore) storeStats() telemetry.StoreStats {
 			stats.Sinks = append(stats.Sinks, sink)
 		}
 	}
-	return stats
-}
-
-// tableStats are what a scrape shows of the lake's table.
-func (k *localCore) tableStats() telemetry.TableStats {
-	ctx, cancel := context.WithTimeout(context.Background(), statusTimeout)
-	defer cancel()
-	u := k.upkeep.Stats()
-	stats := telemetry.TableStats{
-		FilesCompacted: u.FilesCompacted, SnapshotsForgotten: u.SnapshotsExpired, OrphansRemoved: u.OrphansRemoved,
-		OrphanBytesRemoved: u.OrphanBytesRemoved, UpkeepFailures: u.Failures, LastCompaction: u.LastCompaction, LastSweep: u.LastSweep,
-	}
-	table, err := k.table.Status(ctx)
-	if err != nil {
-		return stats // /readyz tells of it
-	}
-	stats.Known, stats.Files, stats.SmallFiles, stats.Bytes = true, table.Files, table.SmallFiles, table.Bytes
-	stats.Rows, stats.Snapshots = table.Rows, int64(table.Snapshots)
 	return stats
 }

@@ -14,12 +14,8 @@ import (
 	"penstock/ingest/httpapi"
 )
 
-const (
-	// snapshotAge is when a snapshot of the lake is forgotten. Queries don't need it: their files are spared by themselves.
-	snapshotAge = time.Hour
-	// queryMargin is how much longer than a query may run its files stay.
-	queryMargin = 10 * time.Minute
-)
+// queryMargin is how much longer than a query may run its files stay.
+const queryMargin = 10 * time.Minute
 
 // safeAge is how long files of the lake stay that nothing refers to.
 func (c *localCmd) safeAge() time.Duration { return max(c.OrphanAge, c.QueryTimeout+queryMargin) }

@@ -26,7 +26,7 @@ type Sweep struct {
 //   - while an append or upkeep of this process that may have made it is under way, however long that takes;
 //   - for SafeAge after it was last written, by the clock of where the files are: that is for other processes;
 //   - for SafeAge after a sweep first saw that it has ceased to be live, or to be referred to, by a clock that nobody can
-//     set, since a query that began before may still read it;
+//     set, since a query that began before may still read it; in a table that is shared, after it first saw it at all;
 //   - when its name is not one that Penstock or iceberg-go gives.
 //
 // So a wrong clock can't harm a query or a commit of this process. Any error in finding out what is referred to ends the
@@ -129,6 +129,9 @@ func (u *Upkeep) unreferenced(ctx context.Context) ([]orphan, error) {
 		}
 		if _, ok := referenced[e.path]; ok {
 			continue
+		}
+		if _, ok := left[e.path]; !ok && u.cfg.Shared {
+			left[e.path] = now
 		}
 		_, held := fresh[e.path]
 		young := held || clock.Sub(e.modified) < u.cfg.SafeAge

@@ -76,6 +76,40 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestSweepOfASharedTable: upkeep that begins in another process does not remove at once what a process before has replaced,
+// for a query may just have begun to read it.
+func TestSweepOfASharedTable(t *testing.T) {
+	t.Parallel()
+	l, _, _ := newLake(t)
+	appendEach(t, l, "a", 0, 3)
+	before, err := l.Files(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dayAfter()
+	compactAll(t, newTestUpkeep(t, l, c))
+	if _, err := newTestUpkeep(t, l, c, func(cfg *UpkeepConfig) { cfg.SnapshotAge = 0 }).Expire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	u := newTestUpkeep(t, l, c, func(cfg *UpkeepConfig) { cfg.Shared = true })
+	if done := sweepAll(t, u); done.Files != 0 || done.Young < int64(len(before)) {
+		t.Errorf("the first sweep of a process: %+v", done)
+	}
+	c.advance(u.cfg.SafeAge - time.Minute)
+	if done := sweepAll(t, u); done.Files != 0 {
+		t.Errorf("before the safe age has passed: %+v", done)
+	}
+	c.advance(2 * time.Minute)
+	if done := sweepAll(t, u); done.Files < int64(len(before)) {
+		t.Errorf("afterwards: %+v of %d files that were replaced", done, len(before))
+	}
+	for _, path := range before {
+		if onDisk(l, path) {
+			t.Errorf("%s is still there", path)
+		}
+	}
+}
+
 // TestSweepSparesQueries: the files that a query was given stay for SafeAge after they have ceased to be live, whatever
 // the file system's clock says, though no snapshot refers to them any more.
 func TestSweepSparesQueries(t *testing.T) {

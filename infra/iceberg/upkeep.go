@@ -17,6 +17,9 @@ type UpkeepConfig struct {
 	SafeAge time.Duration
 	// SnapshotAge is how old a snapshot is when it is forgotten.
 	SnapshotAge time.Duration
+	// Shared says that others read the table by themselves, and that upkeep moves between processes. Then a file also stays for
+	// SafeAge after a sweep of this process first found that nothing refers to it: a process before may just have made it so.
+	Shared bool
 	// Room refuses work that needs so many bytes of disk while there are too few.
 	Room func(bytes int64) error
 	// Busy says that clients wait, to whom a rewrite gives way.
