@@ -3,7 +3,9 @@
 package main
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -70,5 +72,42 @@ func TestDocumentedCommandsParse(t *testing.T) {
 	}
 	if count < 20 {
 		t.Errorf("found only %d examples", count)
+	}
+}
+
+// Every test that a document names is there.
+func TestNamedTestsExist(t *testing.T) {
+	t.Parallel()
+	there := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	named := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w+)`")
+	documents := map[string]string{}
+	err := filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") && !strings.HasSuffix(path, ".md") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if strings.HasSuffix(path, ".md") {
+			documents[path] = string(text)
+		}
+		for _, match := range declared.FindAllSubmatch(text, -1) {
+			there[string(match[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for path, text := range documents {
+		for _, match := range named.FindAllStringSubmatch(text, -1) {
+			found++
+			if !there[match[1]] {
+				t.Errorf("%s names %s, which is not there", path, match[1])
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no document names a test")
 	}
 }
