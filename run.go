@@ -23,6 +23,7 @@ type cli struct {
 	Lake    lakeCmd    `cmd:"" help:"Look after the lake."`
 	Dlq     dlqCmd     `cmd:"" help:"Look into the dead letters of a sink, and feed them to it again."`
 	Keys    keysCmd    `cmd:"" help:"Make API keys."`
+	Ready   readyCmd   `cmd:"" help:"Ask a process whether it is ready; for health checks."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }
 
