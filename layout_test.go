@@ -30,6 +30,8 @@ func mayImport(from, to string) bool {
 		return false
 	case to == "schemas":
 		return true
+	case strings.HasPrefix(from, "infra/deploy/") && strings.HasPrefix(to, "infra/deploy/"):
+		return true // programs and helpers for them, no adapters
 	case from == "ingest/httpapi" || layer == "infra":
 		return to == "ingest" || layerOf(to) == "consumer"
 	case layer == "consumer":
