@@ -29,11 +29,11 @@ demo: build ## start on free ports, send events, run three queries, stop
 bench: build ## measure bin/penstock against named limits (some minutes; figures and method in BENCHMARKS.md)
 	go run ./infra/bench -server bin/penstock -json bin/bench.json
 
-stack: bin/stack ## real peers for the AWS side in the foreground, on fixed ports; their environment: source bin/stack.env
+stack: bin/stack ## real peers for the AWS side in the foreground, on fixed ports; docker-compose.yml's environment for them: source bin/stack.env
 	exec bin/stack up --env-file bin/stack.env
 
 conformance: bin/stack ## the AWS adapters and every port's suite on them, against real peers on free ports
-	PENSTOCK_CONFORMANCE=1 bin/stack run -- go test -count=1 -timeout 20m ./infra/aws/... && \
+	PENSTOCK_CONFORMANCE=1 bin/stack run -- go test -count=1 -timeout 20m ./infra/aws/... ./infra/deploy/... && \
 	  PENSTOCK_CONFORMANCE=1 bin/stack run -- go test -count=1 -timeout 10m -run Conform .
 
 endure: build ## measure what time does to it: a simulated month, and 20 minutes at 70 % load (an hour; 40 GB of disk)

@@ -4,7 +4,10 @@
 //
 //	stack                       start them, print the environment, and run until a signal
 //	stack run -- COMMAND…       start them, run the command in that environment, and end with its status
+//	stack setup                 make stream, bucket and database on peers that run already, docker-compose.yml's
 //	stack install               only install what they need
+//
+// The environment is that of Penstock's services in docker-compose.yml, with loopback in the place of the hosts there.
 //
 // What docs/aws-peers.md says that they do not enforce, a test has to get from infra/aws/faultproxy.
 //

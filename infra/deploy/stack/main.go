@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"penstock/infra/deploy/compose"
 )
 
 func main() {
@@ -30,6 +32,7 @@ func main() {
 type cli struct {
 	Up      upCmd      `cmd:"" default:"withargs" help:"Start the peers, print their environment, and run until a signal."`
 	Run     runCmd     `cmd:"" help:"Start the peers on free ports, run a command in their environment, and end with its status."`
+	Setup   setupCmd   `cmd:"" help:"Make the stream, the bucket and the database that the environment names, where they are not yet."`
 	Install installCmd `cmd:"" help:"Install the peers, where they are not yet, and print where."`
 	S3      s3Cmd      `cmd:"" name:"s3" hidden:"" help:"Be the S3 peer."`
 }
@@ -54,9 +57,32 @@ func run(args []string, stdout, stderr io.Writer) error {
 	return command.Run()
 }
 
+// starter starts the peers with what a deployment finds there.
+type starter struct {
+	resources
+	Compose string `default:"docker-compose.yml" help:"Compose file that the environment is taken from." placeholder:"FILE"`
+}
+
+// start is start, by the compose file, and all that it names is there.
+func (c *starter) start(ctx context.Context, firstPort int, log io.Writer) (*stack, error) {
+	deployment, err := compose.Load(ctx, c.Compose)
+	if err != nil {
+		return nil, err
+	}
+	s, err := start(ctx, deployment, firstPort, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.create(ctx, s.environment); err != nil {
+		s.stop()
+		return nil, err
+	}
+	return s, nil
+}
+
 // upCmd runs the peers in the foreground.
 type upCmd struct {
-	resources
+	starter
 	Port    int    `default:"4570" env:"PENSTOCK_STACK_PORT" help:"First of the five ports in a row that are used (1 to 65531); 0 takes free ones."`
 	EnvFile string `help:"File to write the environment to when everything is there; removed at the end." placeholder:"FILE"`
 }
@@ -66,15 +92,12 @@ func (c *upCmd) Run(ctx context.Context, out output) error {
 	if c.Port < 0 || c.Port > 65531 {
 		return fmt.Errorf("--port %d: must be 0 to 65531", c.Port)
 	}
-	s, err := start(ctx, c.Port, out.stderr)
+	s, err := c.start(ctx, c.Port, out.stderr)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	if err := c.create(ctx, s); err != nil {
-		return err
-	}
-	exports := exported(append(s.environment(), c.environment()...))
+	exports := exported(s.environment)
 	if _, err := io.WriteString(out.stdout, exports); err != nil {
 		return fmt.Errorf("print the environment: %w", err)
 	}
@@ -95,7 +118,7 @@ func (s commandStatus) Error() string { return fmt.Sprintf("the command's exit s
 
 // runCmd runs one command among the peers.
 type runCmd struct {
-	resources
+	starter
 	Command []string `arg:"" passthrough:"" help:"Command and its arguments, after --."`
 }
 
@@ -108,16 +131,13 @@ func (c *runCmd) Run(ctx context.Context, out output) error {
 	if len(command) == 0 {
 		return errors.New("run: no command")
 	}
-	s, err := start(ctx, 0, out.stderr)
+	s, err := c.start(ctx, 0, out.stderr)
 	if err != nil {
 		return err
 	}
 	defer s.stop()
-	if err := c.create(ctx, s); err != nil {
-		return err
-	}
 	cmd := exec.Command(command[0], command[1:]...) //nolint:noctx // its group is ended, not the process alone
-	cmd.Env = append(os.Environ(), append(s.environment(), c.environment()...)...)
+	cmd.Env = append(os.Environ(), s.environment...)
 	cmd.Stdout, cmd.Stderr = out.stdout, out.stderr
 	p, err := startProcess(cmd)
 	if err != nil {
@@ -144,3 +164,9 @@ func (*installCmd) Run(ctx context.Context, out output) error {
 	_, err = fmt.Fprintln(out.stdout, dir)
 	return err
 }
+
+// setupCmd makes what a deployment finds there when it starts, on services that run already: docker-compose.yml's.
+type setupCmd struct{ resources }
+
+// Run implements the command.
+func (c *setupCmd) Run(ctx context.Context) error { return c.create(ctx, os.Environ()) }

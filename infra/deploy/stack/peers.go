@@ -7,20 +7,14 @@ import (
 	"strconv"
 )
 
-// What every client of the peers is configured with. None of them knows any other credentials, and only versitygw checks them.
-const (
-	region    = "us-east-1"
-	accessKey = "penstock"
-	secretKey = "penstock-stack"
-)
-
 // peer is one service.
 type peer struct {
 	name     string
 	variable string // the SDK's own, for its endpoint
 	health   string // path that answers 200 once it serves
 	ports    int    // how many it listens on, 1 or 2
-	// command to start it on the ports, of which the first serves; dir is its own, to keep data in.
+	// command to start it on the ports, of which the first serves; dir is its own, to keep data in. Region and credentials are
+	// in the environment: none of the peers knows any others, and only versitygw checks them.
 	command func(installed, dir string, ports [2]int) *exec.Cmd
 }
 
@@ -38,7 +32,7 @@ func kinesisMock(installed, _ string, ports [2]int) *exec.Cmd {
 	cmd := exec.Command("node", "--min-semi-space-size=128", "--max-semi-space-size=128", //nolint:noctx // stopped by its group
 		"--require", filepath.Join(installed, "loopback.cjs"), "main.js")
 	cmd.Dir = filepath.Join(installed, "node_modules", "kinesis-local") // it reads server.json in its working directory
-	cmd.Env = append(os.Environ(), "AWS_REGION="+region, "LOG_LEVEL=ERROR", "SHARD_LIMIT=10000",
+	cmd.Env = append(os.Environ(), "LOG_LEVEL=ERROR", "SHARD_LIMIT=10000",
 		"KINESIS_MOCK_PLAIN_PORT="+strconv.Itoa(ports[0]), "KINESIS_MOCK_TLS_PORT="+strconv.Itoa(ports[1]))
 	for _, change := range []string{"CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS", "UPDATE_SHARD_COUNT"} {
 		cmd.Env = append(cmd.Env, change+"_DURATION=100ms") // not at once, as on AWS, but not to wait for either

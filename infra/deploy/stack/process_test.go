@@ -94,7 +94,7 @@ func TestPortInUse(t *testing.T) {
 		t.Error("it is started")
 		return exec.Command("true")
 	}}
-	if _, err := p.startOn(t.Context(), "", t.TempDir(), [2]int{port}); !errors.Is(err, syscall.EADDRINUSE) {
+	if _, err := p.startOn(t.Context(), site{dir: t.TempDir()}, [2]int{port}); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("%v, want %v", err, syscall.EADDRINUSE)
 	}
 }
@@ -105,7 +105,7 @@ func TestPeerThatFails(t *testing.T) {
 	p := peer{name: "glue", ports: 1, health: "/", command: func(string, string, [2]int) *exec.Cmd {
 		return exec.Command("sh", "-c", "echo no module named moto; exit 1")
 	}}
-	_, err := p.startAnywhere(t.Context(), "", t.TempDir())
+	_, err := p.startAnywhere(t.Context(), site{dir: t.TempDir()})
 	if err == nil || !strings.Contains(err.Error(), "no module named moto") {
 		t.Errorf("%v", err)
 	}

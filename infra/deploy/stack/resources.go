@@ -2,27 +2,35 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/glue"
-	"github.com/aws/aws-sdk-go-v2/service/glue/types"
+	gluetypes "github.com/aws/aws-sdk-go-v2/service/glue/types"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+	kinesistypes "github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// activeWithin is how long the stream may take to become active.
-const activeWithin = 30 * time.Second
+const (
+	// activeWithin is how long the stream may take to become active.
+	activeWithin = 30 * time.Second
+
+	// The SDK's own variables.
+	regionVariable    = "AWS_REGION"
+	accessKeyVariable = "AWS_ACCESS_KEY_ID"
+	secretKeyVariable = "AWS_SECRET_ACCESS_KEY"
+)
 
 // resources are what a deployment finds there when it starts. The DynamoDB tables are not among them: their schema is
 // the adapters', and Penstock makes them itself.
 type resources struct {
-	Stream   string `default:"penstock" env:"PENSTOCK_STREAM" help:"Name of the stream."`
-	Shards   int32  `default:"8" env:"PENSTOCK_SHARDS" help:"Shards of the stream (1 to 64)."`
-	Bucket   string `default:"penstock" env:"PENSTOCK_BUCKET" help:"Name of the bucket, for bodies and the lake."`
-	Database string `default:"penstock" env:"PENSTOCK_DATABASE" help:"Name of the lake's database in Glue."`
+	Shards int32 `default:"8" env:"PENSTOCK_SHARDS" help:"Shards of the stream (1 to 64)."`
 }
 
 // Validate implements kong's check.
@@ -33,41 +41,49 @@ func (r *resources) Validate() error {
 	return nil
 }
 
-// create makes them. The peers have just started, so none is there yet.
-func (r *resources) create(ctx context.Context, s *stack) error {
-	cfg := aws.Config{Region: region, Credentials: credentials.NewStaticCredentialsProvider(accessKey, secretKey, "")}
-	at := func(variable string) *string {
-		for _, p := range s.running {
-			if p.variable == variable {
-				return aws.String(p.endpoint())
-			}
+// create makes those that the environment, a list of NAME=VALUE, names, at the endpoints that it names. One that is there stays.
+func (r *resources) create(ctx context.Context, environment []string) error {
+	values := map[string]string{}
+	for _, e := range environment {
+		name, value, _ := strings.Cut(e, "=")
+		values[name] = value
+	}
+	var missing []string
+	value := func(name string) *string {
+		if values[name] == "" {
+			missing = append(missing, name)
 		}
-		return nil
+		return aws.String(values[name])
 	}
-	stream := kinesis.NewFromConfig(cfg, func(o *kinesis.Options) { o.BaseEndpoint = at("AWS_ENDPOINT_URL_KINESIS") })
-	bucket := s3.NewFromConfig(cfg, func(o *s3.Options) { o.BaseEndpoint, o.UsePathStyle = at("AWS_ENDPOINT_URL_S3"), true })
-	lake := glue.NewFromConfig(cfg, func(o *glue.Options) { o.BaseEndpoint = at("AWS_ENDPOINT_URL_GLUE") })
+	cfg := aws.Config{
+		Region:      *value(regionVariable),
+		Credentials: credentials.NewStaticCredentialsProvider(*value(accessKeyVariable), *value(secretKeyVariable), ""),
+	}
+	stream := kinesis.NewFromConfig(cfg, func(o *kinesis.Options) { o.BaseEndpoint = value("AWS_ENDPOINT_URL_KINESIS") })
+	bucket := s3.NewFromConfig(cfg, func(o *s3.Options) { o.BaseEndpoint, o.UsePathStyle = value("AWS_ENDPOINT_URL_S3"), true })
+	lake := glue.NewFromConfig(cfg, func(o *glue.Options) { o.BaseEndpoint = value("AWS_ENDPOINT_URL_GLUE") })
+	streamName, bucketName, databaseName := value("PENSTOCK_STREAM"), value("PENSTOCK_BUCKET"), value("PENSTOCK_DATABASE")
+	if len(missing) > 0 { // with AWS's own endpoints it would make them, and cost money, in an account
+		return fmt.Errorf("not set: %s", strings.Join(missing, ", "))
+	}
 
-	if _, err := stream.CreateStream(ctx, &kinesis.CreateStreamInput{StreamName: &r.Stream, ShardCount: &r.Shards}); err != nil {
-		return fmt.Errorf("create the stream %s: %w", r.Stream, err)
+	_, err := stream.CreateStream(ctx, &kinesis.CreateStreamInput{StreamName: streamName, ShardCount: &r.Shards})
+	if there := new(kinesistypes.ResourceInUseException); err != nil && !errors.As(err, &there) {
+		return fmt.Errorf("create the stream %s: %w", *streamName, err)
 	}
-	if _, err := bucket.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &r.Bucket}); err != nil {
-		return fmt.Errorf("create the bucket %s: %w", r.Bucket, err)
+	_, err = bucket.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: bucketName})
+	if there := new(s3types.BucketAlreadyOwnedByYou); err != nil && !errors.As(err, &there) {
+		return fmt.Errorf("create the bucket %s: %w", *bucketName, err)
 	}
-	database := &types.DatabaseInput{Name: &r.Database}
-	if _, err := lake.CreateDatabase(ctx, &glue.CreateDatabaseInput{DatabaseInput: database}); err != nil {
-		return fmt.Errorf("create the database %s: %w", r.Database, err)
+	_, err = lake.CreateDatabase(ctx, &glue.CreateDatabaseInput{DatabaseInput: &gluetypes.DatabaseInput{Name: databaseName}})
+	if there := new(gluetypes.AlreadyExistsException); err != nil && !errors.As(err, &there) {
+		return fmt.Errorf("create the database %s: %w", *databaseName, err)
 	}
 	active := kinesis.NewStreamExistsWaiter(stream, func(o *kinesis.StreamExistsWaiterOptions) {
 		o.MinDelay, o.MaxDelay = 50*time.Millisecond, time.Second
 	})
-	if err := active.Wait(ctx, &kinesis.DescribeStreamInput{StreamName: &r.Stream}, activeWithin); err != nil {
-		return fmt.Errorf("wait for the stream %s: %w", r.Stream, err)
+	if err := active.Wait(ctx, &kinesis.DescribeStreamInput{StreamName: streamName}, activeWithin); err != nil {
+		return fmt.Errorf("wait for the stream %s: %w", *streamName, err)
 	}
 	return nil
-}
-
-// environment names them, as NAME=VALUE.
-func (r *resources) environment() []string {
-	return []string{"PENSTOCK_STREAM=" + r.Stream, "PENSTOCK_BUCKET=" + r.Bucket, "PENSTOCK_DATABASE=" + r.Database}
 }

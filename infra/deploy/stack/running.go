@@ -30,8 +30,15 @@ type runningPeer struct {
 	log  string
 }
 
+// site is where the peers of a stack run.
+type site struct {
+	installed   string   // directory that they are installed in
+	dir         string   // directory for data and logs
+	environment []string // region and credentials, as NAME=VALUE
+}
+
 // startOn starts the peer and returns when it serves.
-func (p peer) startOn(ctx context.Context, installed, dir string, ports [2]int) (*runningPeer, error) {
+func (p peer) startOn(ctx context.Context, at site, ports [2]int) (*runningPeer, error) {
 	for _, port := range ports[:p.ports] { // what answers there shall be our peer
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address(port))
 		if err != nil {
@@ -41,7 +48,7 @@ func (p peer) startOn(ctx context.Context, installed, dir string, ports [2]int) 
 			return nil, fmt.Errorf("%s: port %d: %w", p.name, port, err)
 		}
 	}
-	own := filepath.Join(dir, p.name)
+	own := filepath.Join(at.dir, p.name)
 	if err := os.MkdirAll(own, 0o755); err != nil {
 		return nil, fmt.Errorf("%s: make its directory: %w", p.name, err)
 	}
@@ -50,7 +57,8 @@ func (p peer) startOn(ctx context.Context, installed, dir string, ports [2]int) 
 		return nil, fmt.Errorf("%s: make its log: %w", p.name, err)
 	}
 	defer log.Close() //nolint:errcheck // the child writes to its own copy
-	cmd := p.command(installed, own, ports)
+	cmd := p.command(at.installed, own, ports)
+	cmd.Env = append(cmd.Environ(), at.environment...)
 	cmd.Stdout, cmd.Stderr = log, log
 	started, err := startProcess(cmd)
 	if err != nil {

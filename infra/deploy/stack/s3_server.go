@@ -27,8 +27,11 @@ const (
 
 // s3Cmd serves S3 from a directory until it is killed.
 type s3Cmd struct {
-	Port int    `required:"" help:"Port on loopback."`
-	Dir  string `required:"" help:"Directory for everything."`
+	Port      int    `required:"" help:"Port on loopback."`
+	Dir       string `required:"" help:"Directory for everything."`
+	Region    string `required:"" env:"AWS_REGION" help:"The only region."`
+	AccessKey string `required:"" env:"AWS_ACCESS_KEY_ID" help:"The only access key."`
+	SecretKey string `required:"" env:"AWS_SECRET_ACCESS_KEY" help:"Its secret."`
 }
 
 // Run implements the command.
@@ -51,8 +54,8 @@ func (c *s3Cmd) Run(context.Context) error {
 		return fmt.Errorf("s3: %w", err)
 	}
 	defer files.Shutdown()
-	root := auth.Account{Access: accessKey, Secret: secretKey, Role: auth.RoleAdmin}
-	server, err := s3api.New(files, middlewares.RootUserConfig{Access: accessKey, Secret: secretKey}, region,
+	root := auth.Account{Access: c.AccessKey, Secret: c.SecretKey, Role: auth.RoleAdmin}
+	server, err := s3api.New(files, middlewares.RootUserConfig{Access: c.AccessKey, Secret: c.SecretKey}, c.Region,
 		auth.NewIAMServiceSingle(root), nil, nil, nil, nil,
 		s3api.WithQuiet(), s3api.WithKeepAlive(), s3api.WithHealth(s3Health), s3api.WithMpMaxParts(s3MaxParts),
 		s3api.WithConcurrencyLimiter(s3MaxConnections, s3MaxRequests))

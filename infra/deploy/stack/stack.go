@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+
+	"penstock/infra/deploy/compose"
 )
 
 // startTries is how often a peer is started on free ports: somebody may take one between our look and its listening.
@@ -16,13 +18,14 @@ const startTries = 3
 
 // stack is the peers that run.
 type stack struct {
-	dir     string // for data and logs; gone with the stack
-	running []*runningPeer
+	dir         string // for data and logs; gone with the stack
+	running     []*runningPeer
+	environment []string // for every client of the peers, as NAME=VALUE
 }
 
 // start installs what is missing and starts all peers, on ports in a row from the first on, or on free ones when that is 0.
 // It returns when all of them serve. The stack must be stopped.
-func start(ctx context.Context, firstPort int, log io.Writer) (*stack, error) {
+func start(ctx context.Context, deployment *compose.Deployment, firstPort int, log io.Writer) (*stack, error) {
 	installed, err := install(ctx, log)
 	if err != nil {
 		return nil, err
@@ -32,14 +35,18 @@ func start(ctx context.Context, firstPort int, log io.Writer) (*stack, error) {
 		return nil, fmt.Errorf("make a directory for the peers' data: %w", err)
 	}
 	s := &stack{dir: dir, running: make([]*runningPeer, len(peers))}
+	at := site{installed: installed, dir: dir}
+	for _, variable := range []string{regionVariable, accessKeyVariable, secretKeyVariable} {
+		at.environment = append(at.environment, variable+"="+deployment.Environment[variable])
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for i, p := range peers {
 		group.Go(func() error {
 			var err error
 			if firstPort == 0 {
-				s.running[i], err = p.startAnywhere(ctx, installed, dir)
+				s.running[i], err = p.startAnywhere(ctx, at)
 			} else {
-				s.running[i], err = p.startOn(ctx, installed, dir, [2]int{firstPort + i, firstPort + len(peers)})
+				s.running[i], err = p.startOn(ctx, at, [2]int{firstPort + i, firstPort + len(peers)})
 			}
 			return err
 		})
@@ -48,18 +55,26 @@ func start(ctx context.Context, firstPort int, log io.Writer) (*stack, error) {
 		s.stop()
 		return nil, err
 	}
+	endpoints := map[string]string{}
+	for _, r := range s.running {
+		endpoints[r.variable] = r.endpoint()
+	}
+	if s.environment, err = deployment.With(endpoints); err != nil {
+		s.stop()
+		return nil, err
+	}
 	return s, nil
 }
 
 // startAnywhere starts the peer on free ports.
-func (p peer) startAnywhere(ctx context.Context, installed, dir string) (*runningPeer, error) {
+func (p peer) startAnywhere(ctx context.Context, at site) (*runningPeer, error) {
 	var failed error
 	for range startTries {
 		ports, err := freePorts(ctx)
 		if err != nil {
 			return nil, err
 		}
-		r, err := p.startOn(ctx, installed, dir, ports)
+		r, err := p.startOn(ctx, at, ports)
 		if err == nil || ctx.Err() != nil {
 			return r, err
 		}
@@ -105,15 +120,6 @@ func (s *stack) waitFor(ctx context.Context, command *process) error {
 		return err
 	}
 	return nil
-}
-
-// environment for every client of the peers, as NAME=VALUE.
-func (s *stack) environment() []string {
-	env := []string{"AWS_REGION=" + region, "AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=" + secretKey}
-	for _, r := range s.running {
-		env = append(env, r.variable+"="+r.endpoint())
-	}
-	return env
 }
 
 // exported is the environment as a shell reads it.
