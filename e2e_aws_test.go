@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -21,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"penstock/infra/aws"
+	"penstock/infra/deploy/compose"
 	"penstock/infra/deploy/pyiceberg"
 	"penstock/schemas"
 )
@@ -88,24 +90,59 @@ func (d *deployment) remove() {
 	}
 }
 
-// start runs a command of the deployment.
-func (d *deployment) start(last, command string, flags ...string) *server {
+// start runs a process as docker-compose.yml says, and returns when its health check there passes. It has that environment alone,
+// with the names of this deployment, the endpoints of the peers that run here, and a port of its own.
+func (d *deployment) start(service, last, listen string) *server {
 	d.t.Helper()
-	args := append([]string{
-		command, "--stream", d.name, "--events-table", d.name + "-events", "--state-table", d.name + "-state", "--bucket", d.name,
-	}, flags...)
-	s, err := tryProgram(d.t, "", last, args...)
+	file, err := compose.Load(d.t.Context(), "docker-compose.yml")
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	values := map[string]string{
+		"PENSTOCK_STREAM": d.name, "PENSTOCK_EVENTS_TABLE": d.name + "-events", "PENSTOCK_STATE_TABLE": d.name + "-state",
+		"PENSTOCK_BUCKET": d.name, "PENSTOCK_DATABASE": d.database(),
+	}
+	for _, variable := range []string{"AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_GLUE"} {
+		values[variable] = os.Getenv(variable)
+	}
+	environment, err := file.With(values)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	process := file.Processes[service]
+	cmd := program(context.Background(), append(process.Args, listen, "127.0.0.1:0")...)
+	cmd.Env = append(environment, asProgram+"=1")
+	s, err := tryCommand(d.t, "", last, cmd)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	s.key = composeKey
+	s.awaitHealth(append(process.Health, "--url", cmp.Or(s.url, s.admin)))
 	return s
 }
 
-func (d *deployment) ingest() *server { return d.start("stream", "ingest", "--listen", "127.0.0.1:0") }
-
-func (d *deployment) consumer(sink string) *server {
-	return d.start("admin", "consumer", "--sink", sink, "--admin-listen", "127.0.0.1:0", "--database", d.database(), "--flush-age", "2s")
+// awaitHealth runs a health check until it passes, as a container engine does: a peer may be slow at first.
+func (s *server) awaitHealth(args []string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	defer cancel()
+	for {
+		said, err := program(ctx, args...).CombinedOutput()
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			s.t.Fatalf("%q: %v: %s\n%s", args, err, said, s.log())
+		}
+	}
 }
+
+// composeKey is the API key of docker-compose.yml's front end.
+const composeKey = "demo"
+
+func (d *deployment) ingest() *server { return d.start("ingest", "stream", "--listen") }
+
+func (d *deployment) consumer(sink string) *server { return d.start(sink, "admin", "--admin-listen") }
 
 // TestConformDeployment: two front ends and two consumers of each sink on eight shards. The whole corpus goes in and comes back
 // byte for byte through the other front end, and is in the lake once, as somebody else's reader sees it, though one process

@@ -78,6 +78,7 @@ func sendCommand(t *testing.T, s *server, wantSuccess bool, args ...string) map[
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := program(ctx, append([]string{"send", "--url", s.url, "--ids"}, args...)...)
+	cmd.Env = append(cmd.Env, "PENSTOCK_KEY="+s.key)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); (err == nil) != wantSuccess {

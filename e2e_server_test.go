@@ -50,6 +50,7 @@ type server struct {
 	url   string
 	s3    string
 	admin string
+	key   string        // API key of every request, or empty
 	done  chan struct{} // closed when the process has ended
 	err   error         // how it ended
 
@@ -76,7 +77,13 @@ func tryServer(t *testing.T, dir string, flags ...string) (*server, error) {
 // tryProgram starts a server and returns when it has said the last line of those that say it is ready.
 func tryProgram(t *testing.T, dir, last string, args ...string) (*server, error) {
 	t.Helper()
-	s := &server{t: t, dir: dir, cmd: program(context.Background(), args...), done: make(chan struct{})}
+	return tryCommand(t, dir, last, program(context.Background(), args...))
+}
+
+// tryCommand is tryProgram with a command that is made already.
+func tryCommand(t *testing.T, dir, last string, cmd *exec.Cmd) (*server, error) {
+	t.Helper()
+	s := &server{t: t, dir: dir, cmd: cmd, done: make(chan struct{})}
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -204,6 +211,9 @@ func (s *server) request(method, path string, body []byte, header ...string) (an
 	}
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
+	}
+	if s.key != "" {
+		req.Header.Set("Authorization", "Bearer "+s.key)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
