@@ -17,9 +17,18 @@ import (
 )
 
 const (
-	// putSlots are the calls of PutRecords that a shard may have in the air: one takes some 10 ms, and an event that comes
-	// meanwhile should hardly wait.
+	// putSlots are the calls of PutRecords with records of one shard that may be under way: with more of some 10 ms each, one
+	// busy front end alone would come near the 1,000 records a second that a shard takes.
 	putSlots = 8
+	// putCalls are those of all shards together. One ends every 0.6 ms then, for which an event may have to wait; more of them
+	// would cost more processor than they save time.
+	putCalls = 16
+	// putLaneBytes is what a shard takes in a second: it would throttle the rest of a larger call
+	// (https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html).
+	putLaneBytes = 1 << 20
+	// gcPercent has garbage grow to four times of what is in use before it is collected. A front end has little in use and makes
+	// much garbage; the memory limit goes before it.
+	gcPercent = 400
 	// refreshInterval is how often the stream's shards are listed: until then the events of two new shards all go to one.
 	refreshInterval = 10 * time.Second
 )
@@ -43,6 +52,7 @@ func openIngest(ctx context.Context, c *ingestCmd, logs io.Writer) (_ *ingestPro
 		return nil, err
 	}
 	debug.SetMemoryLimit(2*int64(c.Memory) + 256<<20)
+	debug.SetGCPercent(gcPercent)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
@@ -62,7 +72,9 @@ func openIngest(ctx context.Context, c *ingestCmd, logs io.Writer) (_ *ingestPro
 			if _, err := p.aws.stream.Check(ctx); err != nil {
 				return err
 			}
-			p.ingest, err = ingest.New(ctx, ingest.Config{Slots: putSlots, Large: largeRequests, Now: time.Now},
+			p.ingest, err = ingest.New(ctx, ingest.Config{
+				Slots: putSlots, Calls: putCalls, LaneBytes: putLaneBytes, Large: largeRequests, Now: time.Now,
+			},
 				p.aws.stream, p.aws.bodies, aws.NewClaims(p.aws.clients, p.aws.tables), ledger, budget)
 			return err
 		})

@@ -61,6 +61,9 @@ type localCore struct {
 	ingest     *ingest.Ingest
 }
 
+// putBytes is the most that one write has for a shard: a disk takes what memory holds.
+const putBytes = 10 << 20
+
 func objectsDir(c *localCmd) string { return filepath.Join(c.Data, "objects") }
 
 // openCore opens the data directory on fsys and builds the core over it; nothing runs yet. A failure leaves nothing open.
@@ -101,7 +104,9 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 		QueryInterval: flushGap, FinalFlush: drainTime / 2, Fetches: 4, Settle: settle, Log: logger,
 	}, erasures.Lake(k.table), k.bodies, letters)
 	k.watermarks = consumer.NewWatermarks(source, k.indexSink, k.table)
-	k.ingest, err = ingest.New(ctx, ingest.Config{Slots: 1, Large: largeRequests, Now: time.Now},
+	k.ingest, err = ingest.New(ctx, ingest.Config{
+		Slots: 1, Calls: c.Shards, LaneBytes: putBytes, Large: largeRequests, Now: time.Now,
+	},
 		stream, k.bodies, k.store.Claims(), k.store.Ledger(), k.budget)
 	if err != nil {
 		return nil, err

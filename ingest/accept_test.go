@@ -269,15 +269,23 @@ func TestDrainThatRunsOutOfTimeGivesUp(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	stream := newFakeStream(1, 1)
+	with := func(change func(*Config)) Config {
+		c := stream.limits()
+		change(&c)
+		return c
+	}
 	for name, test := range map[string]struct {
 		cfg    Config
 		stream Stream
 	}{
-		"no slots":  {Config{Slots: 0, Large: 1, Now: time.Now}, stream},
-		"no large":  {Config{Slots: 1, Now: time.Now}, stream},
-		"no clock":  {Config{Slots: 1, Large: 1}, stream},
-		"no shards": {Config{Slots: 1, Large: 1, Now: time.Now}, newFakeStream(0, 1)},
-		"no stream": {Config{Slots: 1, Large: 1, Now: time.Now}, deadStream{}},
+		"no slots":   {with(func(c *Config) { c.Slots = 0 }), stream},
+		"no calls":   {with(func(c *Config) { c.Calls = 0 }), stream},
+		"no bytes":   {with(func(c *Config) { c.LaneBytes = 0 }), stream},
+		"many bytes": {with(func(c *Config) { c.LaneBytes = maxFlightBytes + 1 }), stream},
+		"no large":   {with(func(c *Config) { c.Large = 0 }), stream},
+		"no clock":   {with(func(c *Config) { c.Now = nil }), stream},
+		"no shards":  {stream.limits(), newFakeStream(0, 1)},
+		"no stream":  {stream.limits(), deadStream{}},
 	} {
 		if _, err := New(t.Context(), test.cfg, test.stream, nil, nil, nil, NewBudget(1)); err == nil {
 			t.Errorf("%s: no error", name)

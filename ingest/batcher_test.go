@@ -21,6 +21,8 @@ import (
 // scenario is what one run of the property test does. It is drawn as a whole before virtual time begins.
 type scenario struct {
 	Shards, Slots int
+	Calls         int
+	LaneBytes     int
 	Limit         int64
 	BodyDelay     time.Duration
 	BodyFails     bool
@@ -85,6 +87,8 @@ func drawScenario(t *rapid.T) scenario {
 	})
 	return scenario{
 		Shards: rapid.IntRange(1, 4).Draw(t, "shards"), Slots: rapid.IntRange(1, 3).Draw(t, "slots"),
+		Calls:      rapid.SampledFrom([]int{1, 2, 4, 12}).Draw(t, "calls"),
+		LaneBytes:  rapid.SampledFrom([]int{1, 300_000, 1 << 20, maxFlightBytes}).Draw(t, "laneBytes"),
 		Limit:      rapid.SampledFrom([]int64{2_000, 1_500_000, 64 << 20, 64 << 20}).Draw(t, "limit"),
 		BodyDelay:  milliseconds(0, 400, "bodyDelay"),
 		BodyFails:  rapid.IntRange(0, 9).Draw(t, "bodyFails") == 9,
@@ -114,7 +118,9 @@ type trial struct {
 }
 
 func (s scenario) run(t *testing.T) []string {
-	r := &trial{scenario: s, w: newWorld(t, newFakeStream(s.Shards, s.Slots, s.Script...), s.Limit)}
+	stream := newFakeStream(s.Shards, s.Slots, s.Script...)
+	stream.atOnce, stream.laneBytes = s.Calls, s.LaneBytes
+	r := &trial{scenario: s, w: newWorld(t, stream, s.Limit)}
 	r.w.bodies.delay = s.BodyDelay
 	if s.BodyFails {
 		r.w.bodies.err = errRefused

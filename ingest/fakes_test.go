@@ -81,8 +81,9 @@ type attempt struct {
 
 // fakeStream does what its script says, one call after the other and then from the beginning, and checks every call.
 type fakeStream struct {
-	shards []Shard
-	slots  int
+	shards            []Shard
+	slots             int
+	atOnce, laneBytes int // Calls and LaneBytes; 0: as many as can be
 
 	mu       sync.Mutex
 	script   []call
@@ -96,6 +97,8 @@ type fakeStream struct {
 	open     map[string]int               // writes by event id that are begun and may yet land
 	late     sync.WaitGroup
 	sizes    []int // records of each call
+	begun    int   // calls under way
+	most     int   // calls that were under way at a time
 }
 
 func newFakeStream(shards, slots int, script ...call) *fakeStream {
@@ -162,7 +165,10 @@ func (s *fakeStream) Put(ctx context.Context, records []Record) []error {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.flying[records[0].HashKey]--
+	s.begun--
+	for k := range lanesOf(records) {
+		s.flying[k]--
+	}
 	errs := make([]error, len(records))
 	for k := range records {
 		f := c.fate(k)
@@ -219,8 +225,6 @@ func (s *fakeStream) check(records []Record) [][]schemas.Event {
 		switch {
 		case r.PartitionKey == "":
 			s.broken = append(s.broken, "a record without a partition key")
-		case r.HashKey != records[0].HashKey:
-			s.broken = append(s.broken, "two hash keys in one call")
 		case size > 1<<20:
 			s.broken = append(s.broken, fmt.Sprintf("a record of %d bytes", size))
 		case len(encoded) > schemas.MaxAggregateEvents:
@@ -240,11 +244,42 @@ func (s *fakeStream) check(records []Record) [][]schemas.Event {
 	if total > 10<<20 {
 		s.broken = append(s.broken, fmt.Sprintf("a call of %d bytes", total))
 	}
-	s.flying[records[0].HashKey]++
-	if n := s.flying[records[0].HashKey]; n > s.slots {
-		s.broken = append(s.broken, fmt.Sprintf("%d calls at a time", n))
+	if s.begun++; s.begun > s.most {
+		s.most = s.begun
+	}
+	for k, lane := range lanesOf(records) {
+		if s.flying[k]++; s.flying[k] > s.slots {
+			s.broken = append(s.broken, fmt.Sprintf("%d calls at a time for one hash key", s.flying[k]))
+		}
+		if lane.records > 1 && lane.bytes > s.limits().LaneBytes {
+			s.broken = append(s.broken, fmt.Sprintf("%d records with %d bytes for one hash key in a call", lane.records, lane.bytes))
+		}
 	}
 	return events
+}
+
+type load struct{ records, bytes int }
+
+// lanesOf tells what a call has for each hash key.
+func lanesOf(records []Record) map[schemas.HashKey]load {
+	lanes := map[schemas.HashKey]load{}
+	for _, r := range records {
+		l := lanes[r.HashKey]
+		lanes[r.HashKey] = load{l.records + 1, l.bytes + len(r.Data) + len(r.PartitionKey)}
+	}
+	return lanes
+}
+
+// limits are what an Ingest on this stream is configured with.
+func (s *fakeStream) limits() Config {
+	c := Config{Slots: s.slots, Calls: s.atOnce, LaneBytes: s.laneBytes, Large: 2, Now: now}
+	if c.Calls == 0 {
+		c.Calls = 1000
+	}
+	if c.LaneBytes == 0 {
+		c.LaneBytes = maxFlightBytes
+	}
+	return c
 }
 
 // store appends events to the shard of the hash key. s.mu is held.
@@ -298,7 +333,7 @@ func (s *fakeStream) events() []schemas.Event {
 func (s *fakeStream) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.flying = map[schemas.HashKey]int{}
+	s.flying, s.begun = map[schemas.HashKey]int{}, 0
 }
 
 // then replaces the script.
@@ -452,7 +487,7 @@ func newWorld(t testing.TB, stream *fakeStream, limit int64) *world {
 // restart makes a new Ingest on the same fakes, as after a crash.
 func (w *world) restart(t testing.TB) {
 	t.Helper()
-	in, err := New(t.Context(), Config{Slots: w.stream.slots, Large: 2, Now: now}, w.stream, w.bodies, w.claims, w.ledger, w.budget)
+	in, err := New(t.Context(), w.stream.limits(), w.stream, w.bodies, w.claims, w.ledger, w.budget)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -504,9 +539,15 @@ func (w *world) leftovers() string {
 	case len(w.stream.broken) != 0:
 		return strings.Join(w.stream.broken, "\n")
 	}
+	if free := w.Ingest.calls.free; free != w.cfg.Calls {
+		return fmt.Sprintf("%d free calls, want %d", free, w.cfg.Calls)
+	}
 	for _, l := range w.router.Load().lanes {
-		if l.bytes.Load() != 0 || l.queue.events != 0 || l.queue.first != nil || l.queue.last != nil {
+		if l.bytes.Load() != 0 || l.waiting.Load() != 0 || l.queue.events != 0 || l.queue.first != nil || l.queue.last != nil {
 			return fmt.Sprintf("lane %v is not empty", l.hashKey)
+		}
+		if !l.ready.Load() && l.ctx.Err() == nil {
+			return fmt.Sprintf("lane %v is not ready", l.hashKey)
 		}
 		if l.free != w.stream.slots {
 			return fmt.Sprintf("lane %v has %d free slots", l.hashKey, l.free)

@@ -10,13 +10,18 @@ import (
 )
 
 const (
-	// maxFlightBytes is the limit of one PutRecords call, partition keys included
-	// (https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html). Its other limit, 500 records, is out
-	// of reach: of two records in a row, the first is full, or both together hold more than MaxAggregateBytes.
-	maxFlightBytes = 10 << 20
+	// maxFlightBytes and maxFlightRecords are the limits of one PutRecords call, partition keys included
+	// (https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecords.html).
+	maxFlightBytes   = 10 << 20
+	maxFlightRecords = 500
+	// maxRecordBytes is the limit of one record.
+	maxRecordBytes = 1 << 20
 	// putTimeout is a flight's own deadline. It is longer than any request waits, so that a client that gives up does
 	// not make the fate of everybody else's events in the flight unknown.
 	putTimeout = 5 * time.Second
+	// slowPut is when a call that is still under way no longer keeps others from being made: so a stream that loses some
+	// answers does not come to a standstill. Its lanes' own slots stay taken, which bounds such calls.
+	slowPut = 250 * time.Millisecond
 	// recordKey is every record's partition key. It decides nothing, since the explicit hash key goes before it.
 	recordKey = "p"
 	// subrecordOverhead bounds what the aggregated format adds to one event: tag and length of the sub-record (1+4), its
@@ -24,85 +29,105 @@ const (
 	subrecordOverhead = 16
 )
 
-// flight is what one call of Put carries: the items of each record, in order.
+// flight is what one call of Put carries.
 type flight struct {
+	legs           []*leg
+	bytes, records int
+}
+
+// isFull: not even one more event is sure to fit.
+func (f *flight) isFull() bool {
+	return f.bytes+maxRecordBytes > maxFlightBytes || f.records >= maxFlightRecords
+}
+
+// leg is what one lane has in a flight: the items of each record, in order.
+type leg struct {
+	lane  *lane
 	visit visit
 	items []*item
 	ends  []int // ends[k] is the index in items behind the last one of record k
 }
 
 // record gives the items of record k.
-func (f *flight) record(k int) []*item {
+func (g *leg) record(k int) []*item {
 	if k == 0 {
-		return f.items[:f.ends[0]]
+		return g.items[:g.ends[0]]
 	}
-	return f.items[f.ends[k-1]:f.ends[k]]
+	return g.items[g.ends[k-1]:g.ends[k]]
 }
 
-// load takes from the front of the queue what fits one call, cut into records in order: events are gathered up to
-// schemas.MaxAggregateEvents and MaxAggregateBytes, and a larger one goes alone. l.mu is held, and the queue not empty.
-func (l *lane) load() *flight {
-	f := &flight{visit: visit{since: l.queue.first.group.received}}
+// load takes from the front of the queue what fits, cut into records in order: events are gathered up to
+// schemas.MaxAggregateEvents and MaxAggregateBytes, and a larger one goes alone. At least one event fits unless the flight is
+// full. l.mu is held, and the queue not empty.
+func (l *lane) load(f *flight) {
+	g := &leg{lane: l, visit: visit{since: l.queue.first.group.received}}
+	most := min(l.most, maxFlightBytes-f.bytes)
 	record, events, total := 0, 0, 0 // bytes and events of the open record, bytes of all
 	for it := l.queue.first; it != nil; it = l.queue.first {
 		size := len(it.encoded) + subrecordOverhead
 		if events == schemas.MaxAggregateEvents || events > 0 && record+size > schemas.MaxAggregateBytes {
-			f.ends = append(f.ends, len(f.items))
+			g.ends = append(g.ends, len(g.items))
 			record, events = 0, 0
 		}
 		if events == 0 {
 			record = l.overhead + len(recordKey)
 			size += record
 		}
-		if len(f.items) > 0 && total+size > maxFlightBytes {
+		if len(g.items) > 0 && (total+size > most || events == 0 && f.records+len(g.ends) == maxFlightRecords) {
 			break
 		}
 		record, events, total = record+size, events+1, total+size
-		if received := it.group.received; received.Before(f.visit.since) {
-			f.visit.since = received
+		if received := it.group.received; received.Before(g.visit.since) {
+			g.visit.since = received
 		}
-		l.queue.remove(it)
+		l.dequeue(it)
 		it.state = flying
-		f.items = append(f.items, it)
+		g.items = append(g.items, it)
 	}
 	if events > 0 {
-		f.ends = append(f.ends, len(f.items))
+		g.ends = append(g.ends, len(g.items))
 	}
-	return f
+	l.free--
+	l.gate.join(&g.visit)
+	f.legs, f.bytes, f.records = append(f.legs, g), f.bytes+total, f.records+len(g.ends)
 }
 
-// fly sends one flight and lands it.
-func (l *lane) fly(f *flight) {
-	defer l.gate.leave(&f.visit)
-	ctx, cancel := context.WithTimeout(l.ctx, putTimeout)
+// fly sends one flight and lands it. All its lanes are of one Ingest.
+func (f *flight) fly() {
+	first := f.legs[0].lane
+	ctx, cancel := context.WithTimeout(first.ctx, putTimeout)
 	defer cancel()
-	errs := l.stream.Put(ctx, l.pack(f))
-	l.counters.puts.Add(1)
-	if pause := l.land(f, errs); pause > 0 {
-		l.rest(pause)
+	slow := time.AfterFunc(slowPut, first.calls.give)
+	errs := first.stream.Put(ctx, f.pack())
+	first.counters.puts.Add(1)
+	for _, g := range f.legs {
+		n := min(len(errs), len(g.ends))
+		g.land(errs[:n])
+		errs = errs[n:]
+	}
+	if slow.Stop() {
+		first.calls.give()
 	}
 }
 
 // pack makes the records of a flight, in one piece of memory that is the flight's own.
-func (l *lane) pack(f *flight) []Record {
-	size := 0
-	for _, it := range f.items {
-		size += len(it.encoded) + subrecordOverhead
-	}
-	buffer := make([]byte, 0, size+len(f.ends)*l.overhead)
-	records := make([]Record, len(f.ends))
-	events := make([][]byte, 0, min(len(f.items), schemas.MaxAggregateEvents))
-	for k := range records {
-		events = events[:0]
-		for _, it := range f.record(k) {
-			events = append(events, it.encoded)
-		}
-		start := len(buffer)
-		buffer = schemas.AppendAggregate(buffer, recordKey, l.hashKey, events)
-		records[k] = Record{
-			PartitionKey: recordKey,
-			HashKey:      l.hashKey,
-			Data:         buffer[start:len(buffer):len(buffer)],
+func (f *flight) pack() []Record {
+	buffer := make([]byte, 0, f.bytes)
+	records := make([]Record, 0, f.records)
+	events := make([][]byte, 0, min(len(f.legs[0].items), schemas.MaxAggregateEvents))
+	for _, g := range f.legs {
+		for k := range g.ends {
+			events = events[:0]
+			for _, it := range g.record(k) {
+				events = append(events, it.encoded)
+			}
+			start := len(buffer)
+			buffer = schemas.AppendAggregate(buffer, recordKey, g.lane.hashKey, events)
+			records = append(records, Record{
+				PartitionKey: recordKey,
+				HashKey:      g.lane.hashKey,
+				Data:         buffer[start:len(buffer):len(buffer)],
+			})
 		}
 	}
 	return records
@@ -134,27 +159,29 @@ func classify(err error) verdict {
 	}
 }
 
-// land gives every item of the flight its outcome or its place in the queue, frees the slot, lets the next flights go,
-// and only then wakes the waiters. It returns for how long the calling goroutine has to keep the lane paused.
-func (l *lane) land(f *flight, errs []error) (pause time.Duration) {
-	done := make([]*item, 0, len(f.items))
+// land gives every item of the leg its outcome or its place in the queue, frees the slot, lets the lane's next flights go,
+// and only then wakes the waiters. After a failure the lane rests.
+func (g *leg) land(errs []error) {
+	l := g.lane
+	done := make([]*item, 0, len(g.items))
 	var again []*item
+	var pause time.Duration
 	progress, retry := false, false
 	l.mu.Lock()
-	for k := range f.ends {
+	for k := range g.ends {
 		var err error
 		if k < len(errs) {
 			err = errs[k]
 		} else {
-			err = fmt.Errorf("%w: the stream answered for %d of %d records", ErrAmbiguous, len(errs), len(f.ends))
+			err = fmt.Errorf("%w: the stream answered for too few records", ErrAmbiguous)
 		}
 		v := classify(err)
 		l.count(v)
 		progress = progress || v == stored
 		retry = retry || v == throttled || v == ambiguous
-		done, again = l.sort(f.record(k), v, err, done, again)
+		done, again = l.sort(g.record(k), v, err, done, again)
 	}
-	l.queue.putBack(again)
+	l.putBack(again)
 	l.free++
 	if progress {
 		l.strikes = 0
@@ -168,7 +195,14 @@ func (l *lane) land(f *flight, errs []error) (pause time.Duration) {
 	done = append(done, l.dispatch()...)
 	l.mu.Unlock()
 	l.release(done)
-	return pause
+	if pause == 0 {
+		l.gate.leave(&g.visit)
+		return
+	}
+	go func() {
+		defer l.gate.leave(&g.visit)
+		l.rest(pause)
+	}()
 }
 
 // sort appends the items of one record to those that are done or to those that have to fly again. l.mu is held.

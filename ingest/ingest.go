@@ -12,8 +12,14 @@ import (
 
 // Config bounds an Ingest. All fields are required; defaults are the caller's.
 type Config struct {
-	// Slots is the number of concurrent Put calls per lane. 1 keeps a shard's events in the order of their lane.
+	// Slots is the number of concurrent Put calls with records of one lane. 1 keeps a shard's events in the order of their
+	// lane.
 	Slots int
+	// Calls is the number of concurrent Put calls. One that takes long does not count any more, so there are at most Slots
+	// times the lanes.
+	Calls int
+	// LaneBytes is the most that one Put call has for one shard; a single larger event goes alone.
+	LaneBytes int
 	// Large is how many requests over schemas.MaxInlineBody bytes are worked on at once, from their validation to their
 	// bodies' being durable. The others wait in their order: so in a rush the first are answered in time, where all at
 	// once would all come too late.
@@ -35,6 +41,7 @@ type Ingest struct {
 	aside    chan struct{} // slots for calls of claims and ledger
 	large    chan struct{} // slots for large requests
 	gate     *gate
+	calls    *calls
 	counters *counters
 	ctx      context.Context // of everything that may outlive a request
 	abort    context.CancelFunc
@@ -48,6 +55,12 @@ func New(
 	if cfg.Slots < 1 {
 		return nil, fmt.Errorf("ingest: Slots is %d, at least 1 is needed", cfg.Slots)
 	}
+	if cfg.Calls < 1 {
+		return nil, fmt.Errorf("ingest: Calls is %d, at least 1 is needed", cfg.Calls)
+	}
+	if cfg.LaneBytes < 1 || cfg.LaneBytes > maxFlightBytes {
+		return nil, fmt.Errorf("ingest: LaneBytes is %d, it must be 1 to %d", cfg.LaneBytes, maxFlightBytes)
+	}
 	if cfg.Large < 1 {
 		return nil, fmt.Errorf("ingest: Large is %d, at least 1 is needed", cfg.Large)
 	}
@@ -57,6 +70,7 @@ func New(
 	in := &Ingest{
 		cfg: cfg, stream: stream, bodies: bodies, claims: claims, ledger: ledger, budget: budget,
 		keys: newKeys(), aside: make(chan struct{}, maxAside), large: make(chan struct{}, cfg.Large), gate: newGate(cfg.Now), counters: newCounters(),
+		calls: &calls{free: cfg.Calls},
 	}
 	in.ctx, in.abort = context.WithCancel(context.WithoutCancel(ctx))
 	in.router.Store(&router{})
@@ -95,10 +109,12 @@ func (in *Ingest) Refresh(ctx context.Context) error {
 }
 
 func (in *Ingest) newLane(k schemas.HashKey) *lane {
-	return &lane{
-		hashKey: k, stream: in.stream, budget: in.budget, counters: in.counters, gate: in.gate, ctx: in.ctx,
-		overhead: schemas.AggregatedSize(recordKey, k, nil), free: in.cfg.Slots,
+	l := &lane{
+		hashKey: k, stream: in.stream, budget: in.budget, counters: in.counters, gate: in.gate, calls: in.calls, ctx: in.ctx,
+		overhead: schemas.AggregatedSize(recordKey, k, nil), most: in.cfg.LaneBytes, free: in.cfg.Slots,
 	}
+	l.ready.Store(true)
+	return l
 }
 
 // Busy reports whether anybody waits for an ack.

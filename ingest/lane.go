@@ -17,8 +17,8 @@ const (
 	longestPause = 500 * time.Millisecond
 )
 
-// lane carries events to the shard of its hash key. It flushes at once while it has a free request slot and gathers while it has none,
-// so it needs no timer and, when idle, no goroutine.
+// lane carries events to the shard of its hash key. It flushes at once while it has a free request slot and a call is free, and
+// gathers while there is none, so it needs no timer and, when idle, no goroutine.
 //
 // All its records bear one hash key, which never changes, and an item never changes its lane. So an event whose fate is
 // unknown keeps its hash key for every later attempt, whatever becomes of the shards meanwhile: a copy that landed and
@@ -29,17 +29,36 @@ type lane struct {
 	budget   *Budget
 	counters *counters
 	gate     *gate
+	calls    *calls
 	ctx      context.Context // ends when Drain runs out of time: nothing is sent any more
 	overhead int             // bytes of an aggregate without its events
+	most     int             // bytes that it puts in one flight
 
-	bytes atomic.Int64 // of items that are placed and not settled
+	bytes   atomic.Int64 // of items that are placed and not settled
+	waiting atomic.Int64 // of those, the bytes that are not in the air
+	ready   atomic.Bool  // it has a free slot and is not paused; set by dispatch
 
 	mu       sync.Mutex
 	queue    queue
 	arrivals uint64
 	free     int  // request slots
-	paused   bool // one flight's goroutine waits; nobody flies
+	paused   bool // a goroutine rests on its behalf; nothing flies
 	strikes  int  // flights in a row that stored nothing and may be retried
+
+	inLine bool // for a call; guarded by calls.mu
+}
+
+// place counts an item that is going to be added.
+func (l *lane) place(size int64) {
+	l.bytes.Add(size)
+	l.waiting.Add(size)
+}
+
+// gathers reports whether one more event would share a record with others that wait for nothing but a free call, or that are
+// just being placed.
+func (l *lane) gathers() bool {
+	waiting := l.waiting.Load()
+	return waiting > 0 && waiting < schemas.MaxAggregateBytes && l.ready.Load()
 }
 
 // add puts items at the end of the queue.
@@ -55,24 +74,53 @@ func (l *lane) add(items ...*item) {
 	l.release(failed)
 }
 
-// dispatch starts flights while there are a free slot and events. After Drain ran out of time it settles the queue
-// instead and returns it for release. l.mu is held.
+// dispatch starts flights while there are a free slot, a free call and events. After Drain ran out of time it settles the
+// queue instead and returns it for release. l.mu is held.
 func (l *lane) dispatch() (failed []*item) {
 	if l.ctx.Err() != nil {
-		for it := l.queue.first; it != nil; it = l.queue.first {
-			l.queue.remove(it)
-			it.settle(it.dropped(ErrDraining))
-			failed = append(failed, it)
-		}
-		return failed
+		return l.drop()
 	}
-	for l.free > 0 && !l.paused && l.queue.events > 0 {
-		l.free--
-		f := l.load()
-		l.gate.join(&f.visit)
-		go l.fly(f)
+	for l.canFly() && l.calls.take(l) {
+		f := &flight{}
+		l.load(f)
+		go f.fly()
 	}
+	l.ready.Store(l.free > 0 && !l.paused)
 	return nil
+}
+
+// canFly: there is something to send, and no other call is needed before. l.mu is held.
+func (l *lane) canFly() bool { return l.free > 0 && !l.paused && l.queue.events > 0 }
+
+// drop settles the queue. l.mu is held.
+func (l *lane) drop() (failed []*item) {
+	for it := l.queue.first; it != nil; it = l.queue.first {
+		l.dequeue(it)
+		it.settle(it.dropped(ErrDraining))
+		failed = append(failed, it)
+	}
+	return failed
+}
+
+// board has the lane load into a flight that takes off for everybody who stood in line for a call. If it has more than fits,
+// it stands in line again.
+func (l *lane) board(f *flight) {
+	l.mu.Lock()
+	var failed []*item
+	if l.ctx.Err() != nil {
+		failed = l.drop()
+	} else if l.canFly() {
+		l.load(f)
+		failed = l.dispatch()
+	}
+	l.mu.Unlock()
+	l.release(failed)
+}
+
+// dequeue takes an item out of the queue. l.mu is held.
+func (l *lane) dequeue(it *item) {
+	l.queue.remove(it)
+	l.waiting.Add(-it.size)
 }
 
 // giveUp says that nobody waits for the item any more, and returns its outcome or what is known of it: an item that is
@@ -88,12 +136,20 @@ func (l *lane) giveUp(it *item, cause error) error {
 		it.abandoned = true
 		return unknown(cause)
 	}
-	l.queue.remove(it)
+	l.dequeue(it)
 	outcome := it.dropped(cause)
 	it.settle(outcome)
 	l.mu.Unlock()
 	l.release([]*item{it})
 	return outcome
+}
+
+// putBack returns items that have to fly again to their places. l.mu is held.
+func (l *lane) putBack(items []*item) {
+	for _, it := range items {
+		l.waiting.Add(it.size)
+	}
+	l.queue.putBack(items)
 }
 
 // release returns what settled items took, and then wakes who waits for them.

@@ -177,7 +177,7 @@ func (r *request) encode(i int, event *schemas.Event) error {
 		size += more
 	}
 	it := &item{group: r.group, encoded: encoded, size: int64(size), lane: r.in.router.Load().lane(event.PartitionKey)}
-	it.lane.bytes.Add(it.size)
+	it.lane.place(it.size)
 	r.in.counters.queuedBytes.Add(it.size)
 	r.in.counters.queuedEvents.Add(1)
 	r.group.items = append(r.group.items, it)

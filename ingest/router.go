@@ -15,6 +15,7 @@ type router struct {
 	// retired are earlier lanes that still have events: should their hash key come back, so do they.
 	retired []*lane
 	turn    atomic.Uint64
+	last    atomic.Pointer[lane] // where the last event without a partition key went
 }
 
 // newRouter gets a lane for the first hash key of every shard. The ranges must cover the hash key space without gap and
@@ -51,11 +52,14 @@ func successor(k schemas.HashKey) schemas.HashKey {
 }
 
 // lane is the one whose range holds the hash of the partition key, as Kinesis itself would choose it, so that events of
-// one key share a shard. Without a key it is the lane with the fewest bytes queued and in flight; among equals they take
-// turns.
+// one key share a shard. Without a key it is the lane where such events wait for a call, so that they share a record; where
+// none wait, the lane with the fewest bytes queued and in flight; among equals they take turns.
 func (r *router) lane(partitionKey string) *lane {
 	if partitionKey != "" {
 		return r.lanes[r.index(schemas.HashKeyOf(partitionKey))]
+	}
+	if l := r.last.Load(); l != nil && l.gathers() {
+		return l
 	}
 	start := int(r.turn.Add(1) % uint64(len(r.lanes)))
 	best := r.lanes[start]
@@ -66,6 +70,7 @@ func (r *router) lane(partitionKey string) *lane {
 			best, least = l, load
 		}
 	}
+	r.last.Store(best)
 	return best
 }
 

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"context"
-	"fmt"
 	"math/big"
 	"slices"
 	"testing"
@@ -110,14 +109,15 @@ func TestWithoutKeyTheLeastBusyLane(t *testing.T) {
 	}
 }
 
-// TestBatchSpreadsOverIdleLanes: items count for their lane from the moment they are placed.
-func TestBatchSpreadsOverIdleLanes(t *testing.T) {
+// TestBatchFillsRecordsAndSpreads: items count for their lane from the moment they are placed; a lane that has a full record of them
+// takes no more while others have none.
+func TestBatchFillsRecordsAndSpreads(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, newFakeStream(4, 1, call{delay: time.Millisecond}), ample)
 		items := make([]Submission, 100)
 		for i := range items {
-			items[i] = w.submission(fmt.Sprint(i))
+			items[i] = w.submission(large(10_000)) // 25 and some more fill a record
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -126,9 +126,12 @@ func TestBatchSpreadsOverIdleLanes(t *testing.T) {
 		}
 		synctest.Wait()
 		for id, log := range w.stream.log {
-			if len(log) != 25 {
+			if len(log) < 20 || len(log) > 26 {
 				t.Errorf("%s got %d of 100", id, len(log))
 			}
+		}
+		if len(w.stream.log) != 4 || len(w.stream.sizes) > 5 {
+			t.Errorf("%d shards, records per call: %v", len(w.stream.log), w.stream.sizes)
 		}
 		w.settle(t)
 	})

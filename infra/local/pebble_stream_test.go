@@ -243,7 +243,7 @@ func TestFrozenDiskMakesNoDouble(t *testing.T) {
 		s := mustOpen(t, cfg)
 		defer mustClose(t, s)
 		budget := ingest.NewBudget(1 << 20)
-		in, err := ingest.New(t.Context(), ingest.Config{Slots: 1, Large: 1, Now: time.Now}, s.stream, nil, s.claims, s.ledger, budget)
+		in, err := ingest.New(t.Context(), ingest.Config{Slots: 1, Calls: 64, LaneBytes: 10 << 20, Large: 1, Now: time.Now}, s.stream, nil, s.claims, s.ledger, budget)
 		if err != nil {
 			t.Fatal(err)
 		}

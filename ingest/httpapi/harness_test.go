@@ -93,7 +93,7 @@ func newFront(t *testing.T, memory int64, change ...func(*Config, *Deps)) *front
 		t: t, stream: newStream(), bodies: newObjects(), queries: &queries{}, budget: ingest.NewBudget(memory),
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true}}, covered: make(map[string]bool), observed: make(map[string]int),
 	}
-	core, err := ingest.New(context.Background(), ingest.Config{Slots: 2, Large: 8, Now: time.Now}, f.stream, f.bodies,
+	core, err := ingest.New(context.Background(), ingest.Config{Slots: 2, Calls: 64, LaneBytes: 10 << 20, Large: 8, Now: time.Now}, f.stream, f.bodies,
 		&claims{claims: make(map[string]ingest.Claim)}, f.stream, f.budget)
 	if err != nil {
 		t.Fatal(err)
