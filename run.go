@@ -1,13 +1,11 @@
+//go:build !frontend
+
 package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/alecthomas/kong"
 )
@@ -58,16 +56,8 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, "penstock:", err) // nothing is left to tell it to
 		return 2
 	}
-	// The first signal ends the command in order; from then on signals have their usual effect, so a second one aborts.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
-	command.BindTo(ctx, (*context.Context)(nil))
-	if err := command.Run(newOutput(stdin, stdout, stderr)); err != nil {
-		if !errors.Is(err, errReported) {
-			_, _ = fmt.Fprintln(stderr, "penstock:", err) // nothing is left to tell it to
-		}
-		return 1
-	}
-	return 0
+	return execute(newOutput(stdin, stdout, stderr), func(ctx context.Context, out *output) error {
+		command.BindTo(ctx, (*context.Context)(nil))
+		return command.Run(out)
+	})
 }
