@@ -94,9 +94,13 @@ func request(method, path, contentType string, body []byte) []byte {
 
 // posts frames each body as a POST of one event, or of a batch.
 func posts(contentType string, bodies [][]byte) [][]byte {
+	return postsTo(eventsPath, contentType, bodies)
+}
+
+func postsTo(path, contentType string, bodies [][]byte) [][]byte {
 	all := make([][]byte, len(bodies))
 	for i, body := range bodies {
-		all[i] = request("POST", eventsPath, contentType, body)
+		all[i] = request("POST", path, contentType, body)
 	}
 	return all
 }

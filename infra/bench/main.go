@@ -25,6 +25,7 @@ func main() {
 // bench is what the rows share.
 type bench struct {
 	server   string        // the program under test
+	front    string        // the same, as a front end alone
 	dir      string        // where data directories and the comparators' files are made
 	rounds   int           // pairs of rounds
 	length   time.Duration // of one round
@@ -34,12 +35,19 @@ type bench struct {
 	details  details
 }
 
-// asFiber is the argument by which the harness starts itself as the bare comparator.
-const asFiber = "bare-fiber"
+// asFiber and asStub are the arguments by which the harness starts itself as the bare comparator, and as what the front end
+// on AWS talks to.
+const (
+	asFiber = "bare-fiber"
+	asStub  = "stub-aws"
+)
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	if len(args) == 1 && args[0] == asFiber {
 		return serveFiber(stdin, stdout)
+	}
+	if len(args) == 1 && args[0] == asStub {
+		return serveStub(stdin, stdout)
 	}
 	b := bench{progress: stderr}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -51,6 +59,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	flags.IntVar(&b.days, "days", 30, "with -endure: days of the simulated month, 2 to 366")
 	flags.DurationVar(&b.load, "load", 20*time.Minute, "with -endure: length of the even load, 10s to 24h")
 	flags.StringVar(&b.server, "server", "bin/penstock", "the program under test")
+	flags.StringVar(&b.front, "front", "bin/penstock-frontend", "the front end alone, for the rows on AWS")
 	flags.IntVar(&b.rounds, "rounds", 3, "pairs of rounds, 1 to 100")
 	flags.DurationVar(&b.length, "round", 2*time.Second, "length of one round, 100ms to 10m")
 	if err := flags.Parse(args); err != nil {

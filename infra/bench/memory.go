@@ -37,19 +37,19 @@ func (b *bench) memory(ctx context.Context) ([]measure, error) {
 	if err != nil {
 		return nil, fmt.Errorf("small bodies: %w", err)
 	}
-	measures := []measure{bounded("peak, 1,024 connections × 1 KB", "MiB", 300, peak)}
+	measures := []measure{bounded("peak, 1,024 connections × 1 KB", "MiB", 300, peak, atMost(1))}
 	document := append(append([]byte{'"'}, bytes.Repeat([]byte{'m'}, 10<<20-2)...), '"')
 	large := posts(mediaJSON, [][]byte{document})[0]
 	if peak, err = b.peakUnder(ctx, func(dial dialFunc) error { return allAtOnce(ctx, dial, 64, large) }); err != nil {
 		return measures, fmt.Errorf("large bodies: %w", err)
 	}
-	return append(measures, bounded("peak, 64 × 10 MiB at once", "MiB", 1200, peak)), nil
+	return append(measures, bounded("peak, 64 × 10 MiB at once", "MiB", 1200, peak, atMost(1))), nil
 }
 
 // bounded is a figure of one measurement against a fixed bound.
-func bounded(what, unit string, bound, measured float64) measure {
+func bounded(what, unit string, bound, measured float64, g *goal) measure {
 	single := []pair{{sample{perSecond: bound}, sample{perSecond: measured}}}
-	return summarize(what, "a bound", unit, atMost(1), single, scaled(1))
+	return summarize(what, "a bound", unit, g, single, scaled(1))
 }
 
 // peakUnder is the peak of a fresh server after use.

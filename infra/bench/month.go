@@ -117,7 +117,7 @@ func monthMeasures(days []monthDay) []measure {
 		for i := range days {
 			largest = max(largest, of(&days[i]))
 		}
-		return bounded(what, unit, bound, largest)
+		return bounded(what, unit, bound, largest, atMost(1))
 	}
 	return []measure{
 		lastDay("SQL count of a day", "ms", atMost(2), func(d *monthDay) float64 { return d.CountDayMillis }),

@@ -54,6 +54,27 @@ func (b *bench) startServerOn(ctx context.Context, dir string) (*process, error)
 	return p, nil
 }
 
+// startFront starts the front end alone over a stub of AWS.
+func (b *bench) startFront(ctx context.Context, stub string) (*process, error) {
+	front, err := filepath.Abs(b.front)
+	if err != nil {
+		return nil, fmt.Errorf("-front: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, front, "ingest", "--routes", "ingest", "--listen", "127.0.0.1:0", "--bucket", "bench", "--log-level", "warn")
+	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL=http://"+stub, "AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=bench",
+		"AWS_SECRET_ACCESS_KEY=bench", "AWS_EC2_METADATA_DISABLED=true")
+	return start(cmd)
+}
+
+// startStub starts what stands for AWS.
+func (b *bench) startStub(ctx context.Context) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find the harness: %w", err)
+	}
+	return start(exec.CommandContext(ctx, self, asStub))
+}
+
 // startFiber starts the bare comparator in a process of its own, as the program under test is in one.
 func (b *bench) startFiber(ctx context.Context) (*process, error) {
 	self, err := os.Executable()
@@ -86,7 +107,7 @@ func start(cmd *exec.Cmd) (*process, error) {
 			case len(fields) != 2:
 			case fields[0] == "HTTP":
 				address = fields[1]
-			case fields[0] == "data": // the last line of those that say it is ready
+			case fields[0] == "data" || fields[0] == "stream": // the last line of those that say it is ready
 				listening <- address
 			}
 		}

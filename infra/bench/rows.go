@@ -47,6 +47,10 @@ func (b *bench) rows() []row {
 		{"ack 20 KB, 64 connections", b.acked(20*kilobyte, 64)},
 		{"ack 900 KB, 16 connections", b.acked(900_000, 16)},
 		{"sustained: ack 1 KB, 256 connections", b.sustained},
+		{"aws: ack 1 KB, 256 connections", b.ackedOnAWS(256, atLeast(0.95))},
+		{"aws: ack 1 KB, 1,024 connections", b.ackedOnAWS(1024, atLeast(0.80))},
+		{"aws: ack 1 KB, 1 connection", b.ackedOnAWS(1, nil)},
+		{"aws: ack 200 B, 2,048 connections", b.gathered},
 	}
 }
 
