@@ -95,6 +95,33 @@ func TestCallsAreNoLargerThanTheStreamTakes(t *testing.T) {
 	})
 }
 
+// Lanes that may have much in a call have no more than the call together.
+func TestFullLanesShareACall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newScarce(t, 4, 1)
+		for _, l := range w.router.Load().lanes {
+			l.most = maxFlightBytes
+		}
+		var posts background
+		posts.accept(within(t, time.Second), w, w.submission(`0`))
+		synctest.Wait()
+		w.stream.laneBytes = maxFlightBytes
+		for _, l := range w.router.Load().lanes[:2] {
+			for range 8 {
+				s := w.submission(large(900_000))
+				s.Attributes.PartitionKey = keyOf(w, l)
+				posts.accept(within(t, time.Second), w, s)
+			}
+		}
+		posts.allDurable(t)
+		if !slices.Equal(w.stream.sizes, []int{1, 11, 5}) {
+			t.Errorf("records per call: %v", w.stream.sizes)
+		}
+		w.settle(t)
+	})
+}
+
 // keyOf finds a partition key of a lane.
 func keyOf(w *world, l *lane) string {
 	for i := 0; ; i++ {
