@@ -539,7 +539,10 @@ func (w *world) leftovers() string {
 	case len(w.stream.broken) != 0:
 		return strings.Join(w.stream.broken, "\n")
 	}
-	if free := w.Ingest.calls.free; free != w.cfg.Calls {
+	w.Ingest.calls.mu.Lock()
+	free := w.Ingest.calls.free
+	w.Ingest.calls.mu.Unlock()
+	if free != w.cfg.Calls {
 		return fmt.Sprintf("%d free calls, want %d", free, w.cfg.Calls)
 	}
 	for _, l := range w.router.Load().lanes {

@@ -100,13 +100,17 @@ func (f *flight) fly() {
 	slow := time.AfterFunc(slowPut, first.calls.give)
 	errs := first.stream.Put(ctx, f.pack())
 	first.counters.puts.Add(1)
-	for _, g := range f.legs {
+	pauses := make([]time.Duration, len(f.legs))
+	for i, g := range f.legs {
 		n := min(len(errs), len(g.ends))
-		g.land(errs[:n])
+		pauses[i] = g.land(errs[:n])
 		errs = errs[n:]
 	}
 	if slow.Stop() {
 		first.calls.give()
+	}
+	for i, g := range f.legs {
+		g.leave(pauses[i])
 	}
 }
 
@@ -160,12 +164,11 @@ func classify(err error) verdict {
 }
 
 // land gives every item of the leg its outcome or its place in the queue, frees the slot, lets the lane's next flights go,
-// and only then wakes the waiters. After a failure the lane rests.
-func (g *leg) land(errs []error) {
+// and only then wakes the waiters. It returns for how long the lane has to rest.
+func (g *leg) land(errs []error) (pause time.Duration) {
 	l := g.lane
 	done := make([]*item, 0, len(g.items))
 	var again []*item
-	var pause time.Duration
 	progress, retry := false, false
 	l.mu.Lock()
 	for k := range g.ends {
@@ -195,13 +198,18 @@ func (g *leg) land(errs []error) {
 	done = append(done, l.dispatch()...)
 	l.mu.Unlock()
 	l.release(done)
+	return pause
+}
+
+// leave ends the leg, once its lane has rested.
+func (g *leg) leave(pause time.Duration) {
 	if pause == 0 {
-		l.gate.leave(&g.visit)
+		g.lane.gate.leave(&g.visit)
 		return
 	}
 	go func() {
-		defer l.gate.leave(&g.visit)
-		l.rest(pause)
+		defer g.lane.gate.leave(&g.visit)
+		g.lane.rest(pause)
 	}()
 }
 
