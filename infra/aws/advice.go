@@ -40,7 +40,7 @@ func advice(err error, action, region string) string {
 		return fmt.Sprintf("allow %s to these credentials", action)
 	case strings.HasPrefix(code, "KMS"):
 		return "check the KMS key: that it is enabled, and that these credentials may use it (kms:GenerateDataKey to write, kms:Decrypt to read)"
-	case code == "ResourceNotFoundException" || code == "NoSuchBucket" || code == "NotFound": // the last is HeadBucket's
+	case code == "ResourceNotFoundException" || code == "NoSuchBucket" || code == "EntityNotFoundException": // the last is Glue's
 		return fmt.Sprintf("check the name, and that region %s is the one that has it", region)
 	case code == "PermanentRedirect" || code == "AuthorizationHeaderMalformed" || statusOf(err) == http.StatusMovedPermanently:
 		return fmt.Sprintf("the bucket is not in region %s: set AWS_REGION to the one that has it", region)

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -32,7 +30,7 @@ func TestEnsureTables(t *testing.T) {
 		wg.Go(func() {
 			err := tables.Ensure(t.Context(), c.DynamoDB)
 			if err == nil {
-				err = tables.Prove(t.Context(), c.DynamoDB)
+				err = errors.Join(tables.ProveEvents(t.Context(), c.DynamoDB, true), tables.ProveState(t.Context(), c.DynamoDB))
 			}
 			if err != nil {
 				t.Error(err)
@@ -63,7 +61,7 @@ func TestTableWithOtherKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	tables := Tables{Events: name, State: name}
-	for what, do := range map[string]func(context.Context, *dynamodb.Client) error{"Check": tables.Check, "Ensure": tables.Ensure, "Prove": tables.Prove} {
+	for what, do := range map[string]func(context.Context, *dynamodb.Client) error{"Check": tables.Check, "Ensure": tables.Ensure, "ProveEvents": proveEvents(tables)} {
 		if err := do(t.Context(), c.DynamoDB); !errors.Is(err, ErrTableSchema) || !strings.Contains(err.Error(), "id S hash, at N range, want id S hash") {
 			t.Errorf("%s: %v, want ErrTableSchema", what, err)
 		}
@@ -98,144 +96,6 @@ func tableOf(t *testing.T, k tableKeys, status string) reply {
 		t.Fatal(err)
 	}
 	return reply{status: 200, body: string(b)}
-}
-
-// rightTables answers as DynamoDB and S3 would, for one who may do everything.
-func rightTables(t *testing.T) func(call) reply {
-	objects := map[string]string{}
-	return func(c call) reply {
-		path := strings.TrimLeft(c.op, "PUTGEDL ")
-		switch word, _, _ := strings.Cut(c.op, " "); word {
-		case "DescribeTable":
-			for _, k := range testTables.keys() {
-				if k.table == c.in["TableName"] {
-					return tableOf(t, k, "ACTIVE")
-				}
-			}
-		case "GetItem":
-			return reply{status: 200, body: `{"Item":{"id":{"S":"x"}}}`}
-		case "PUT":
-			objects[path] = string(c.body)
-		case "GET":
-			if body, found := objects[path]; found {
-				return reply{status: 200, body: body}
-			}
-			return reply{status: 404, body: "<Error><Code>NoSuchKey</Code></Error>"}
-		case "DELETE":
-			delete(objects, path)
-		}
-		return ok
-	}
-}
-
-// Proofs need exactly these permissions, and name the one that is missing.
-func TestProofsNameWhatIsMissing(t *testing.T) {
-	t.Parallel()
-	proofs := func(c Clients) error {
-		if err := testTables.Prove(t.Context(), c.DynamoDB); err != nil {
-			return err
-		}
-		return ProveBucket(t.Context(), c, "bucket")
-	}
-	s := newDynamoStub(t, rightTables(t))
-	if err := proofs(s.Clients); err != nil {
-		t.Fatal(err)
-	}
-	operations := map[string]string{
-		"DescribeTable": "dynamodb:DescribeTable", "BatchWriteItem": "dynamodb:BatchWriteItem", "GetItem": "dynamodb:GetItem",
-		"PutItem": "dynamodb:PutItem", "UpdateItem": "dynamodb:UpdateItem", "Query": "dynamodb:Query",
-		"DeleteItem": "dynamodb:DeleteItem", "PUT": "s3:PutObject", "GET": "s3:GetObject", "DELETE": "s3:DeleteObject",
-	}
-	asked := map[string]bool{}
-	for _, op := range s.ops() {
-		asked[firstWords([]string{op})] = true
-	}
-	if got, want := slices.Sorted(maps.Keys(asked)), slices.Sorted(maps.Keys(operations)); !slices.Equal(got, want) {
-		t.Errorf("the proofs ask for %q, want %q", got, want)
-	}
-	for op, action := range operations {
-		right := rightTables(t)
-		s := newDynamoStub(t, func(c call) reply {
-			switch {
-			case !strings.HasPrefix(c.op, op):
-				return right(c)
-			case strings.Contains(action, "s3:"):
-				return reply{status: 403, body: "<Error><Code>AccessDenied</Code></Error>"}
-			default:
-				return denied
-			}
-		})
-		if err := proofs(s.Clients); err == nil || !strings.Contains(err.Error(), "allow "+action+" ") {
-			t.Errorf("without %s: %v", action, err)
-		}
-	}
-	right := rightTables(t)
-	s = newDynamoStub(t, func(c call) reply {
-		if a := right(c); a.status != 404 {
-			return a
-		}
-		return reply{status: 403, body: "<Error><Code>AccessDenied</Code></Error>"}
-	})
-	if err := proofs(s.Clients); err == nil || !strings.Contains(err.Error(), "allow s3:ListBucket ") {
-		t.Errorf("without s3:ListBucket: %v", err)
-	}
-}
-
-// On real peers the proofs succeed, and leave nothing.
-func TestProofs(t *testing.T) {
-	t.Parallel()
-	c := peers(t, dynamoEndpoint, s3Endpoint)
-	tables, bucket := newTables(t, c), newBucket(t, c)
-	if err := errors.Join(tables.Prove(t.Context(), c.DynamoDB), ProveBucket(t.Context(), c, bucket)); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{tables.Events, tables.State} {
-		out, err := c.DynamoDB.Scan(t.Context(), &dynamodb.ScanInput{TableName: sdk.String(name), ConsistentRead: sdk.Bool(true)})
-		if err != nil || len(out.Items) > 0 {
-			t.Errorf("table %s holds %v, %v", name, out.Items, err)
-		}
-	}
-	if keys, err := bucketKeys(t.Context(), c.S3, bucket); err != nil || len(keys) > 0 {
-		t.Errorf("bucket holds %q, %v", keys, err)
-	}
-	if err := ProveBucket(t.Context(), c, peerName()); err == nil || !strings.Contains(err.Error(), "check the name, and that region") {
-		t.Errorf("proof of no bucket: %v", err)
-	}
-}
-
-// What an error is taken for, and what it says to do.
-func TestAdvice(t *testing.T) {
-	t.Parallel()
-	code := func(code string) func(call) reply {
-		return always(reply{status: 400, body: fmt.Sprintf(`{"__type":"x#%s"}`, code)})
-	}
-	for advice, answer := range map[string]func(call) reply{
-		"allow dynamodb:DescribeTable to":     code("AccessDeniedException"),
-		"expired: renew them":                 code("ExpiredTokenException"),
-		"not known in region eu-central-1":    code("UnrecognizedClientException"),
-		"check the name, and that region":     code("ResourceNotFoundException"),
-		"signature is not accepted":           code("InvalidSignatureException"),
-		"asked for dynamodb:DescribeTable in": code("ValidationException"),
-	} {
-		if err := testTables.Check(t.Context(), newDynamoStub(t, answer).DynamoDB); err == nil || !strings.Contains(err.Error(), advice) {
-			t.Errorf("%v, want %q", err, advice)
-		}
-	}
-	moved := newDynamoStub(t, always(reply{status: 301, body: "<Error><Code>PermanentRedirect</Code></Error>"}))
-	if err := ProveBucket(t.Context(), moved.Clients, "bucket"); err == nil || !strings.Contains(err.Error(), "the bucket is not in region eu-central-1") {
-		t.Errorf("bucket elsewhere: %v", err)
-	}
-	nobody := clientsOf("http://127.0.0.1:1", &http.Client{})
-	if err := testTables.Check(t.Context(), nobody.DynamoDB); err == nil || !strings.Contains(err.Error(), "there is no connection") {
-		t.Errorf("nobody listens: %v", err)
-	}
-	options := nobody.DynamoDB.Options()
-	options.Credentials = sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
-		return sdk.Credentials{}, errors.New("none found")
-	})
-	if err := testTables.Check(t.Context(), dynamodb.New(options)); err == nil || !strings.Contains(err.Error(), "if credentials are missing") {
-		t.Errorf("no credentials: %v", err)
-	}
 }
 
 // The state table's expiry is turned on once, and an attribute that is somebody else's is not taken over.

@@ -127,6 +127,14 @@ func worthAnotherTry(err error) bool {
 // String names the table.
 func (p *Pointer) String() string { return fmt.Sprintf("Glue table %s.%s", p.database, p.table) }
 
+// advised adds what to do about an error of Glue; nil stays nil.
+func (p *Pointer) advised(err error, action string) error {
+	if err == nil {
+		return nil
+	}
+	return advised(err, p.client.Options().Region, action)
+}
+
 // get reads the table, nil when there is none.
 func (p *Pointer) get(ctx context.Context) (*types.Table, error) {
 	ctx, cancel := context.WithTimeout(ctx, glueTime)
@@ -136,7 +144,7 @@ func (p *Pointer) get(ctx context.Context) (*types.Table, error) {
 	case hasCode(err, "EntityNotFoundException"):
 		return nil, nil //nolint:nilnil // no table is an answer
 	case err != nil:
-		return nil, fmt.Errorf("read %s: %w", p, err)
+		return nil, fmt.Errorf("read %s: %w", p, p.advised(err, "glue:GetTable"))
 	}
 	parameters := out.Table.Parameters
 	if kind := parameters[glueTableType]; !strings.EqualFold(kind, glueIceberg) || parameters[glueMetadataLocation] == "" {
@@ -148,15 +156,21 @@ func (p *Pointer) get(ctx context.Context) (*types.Table, error) {
 
 // update makes next the location if the table is still the version that t is. What else others have put into the table stays.
 func (p *Pointer) update(ctx context.Context, t *types.Table, next string) error {
+	parameters := maps.Clone(t.Parameters)
+	parameters[gluePreviousLocation] = t.Parameters[glueMetadataLocation]
+	parameters[glueMetadataLocation] = next
+	return p.send(ctx, t, parameters)
+}
+
+// send gives the table, if it is still the version that t is, these parameters.
+func (p *Pointer) send(ctx context.Context, t *types.Table, parameters map[string]string) error {
 	if sdk.ToString(t.VersionId) == "" {
 		return fmt.Errorf("%s: %w", p, errNoVersion)
 	}
 	input := &types.TableInput{
 		Name: t.Name, Description: t.Description, Owner: t.Owner, Retention: t.Retention,
-		TableType: t.TableType, Parameters: maps.Clone(t.Parameters), StorageDescriptor: t.StorageDescriptor,
+		TableType: t.TableType, Parameters: parameters, StorageDescriptor: t.StorageDescriptor,
 	}
-	input.Parameters[gluePreviousLocation] = t.Parameters[glueMetadataLocation]
-	input.Parameters[glueMetadataLocation] = next
 	ctx, cancel := context.WithTimeout(ctx, glueTime)
 	defer cancel()
 	_, err := p.client.UpdateTable(ctx, &glue.UpdateTableInput{
@@ -165,7 +179,7 @@ func (p *Pointer) update(ctx context.Context, t *types.Table, next string) error
 		SkipArchive: sdk.Bool(true),
 	}, glueOnce)
 	if err = outcome(err); err != nil {
-		return fmt.Errorf("commit to %s: %w", p, err)
+		return fmt.Errorf("commit to %s: %w", p, p.advised(err, "glue:UpdateTable"))
 	}
 	return nil
 }
@@ -195,7 +209,7 @@ func (p *Pointer) createTable(ctx context.Context, next string) error {
 		Parameters:        map[string]string{glueTableType: glueIceberg, glueMetadataLocation: next},
 		StorageDescriptor: &types.StorageDescriptor{Columns: glueColumns(), Location: &p.location},
 	}}, glueOnce) // or a lost answer would be told AlreadyExistsException, as if by somebody else
-	return outcome(err)
+	return p.advised(outcome(err), "glue:CreateTable")
 }
 
 // createDatabase makes the database, or finds that somebody else has.
@@ -204,7 +218,7 @@ func (p *Pointer) createDatabase(ctx context.Context) error {
 	defer cancel()
 	_, err := p.client.CreateDatabase(ctx, &glue.CreateDatabaseInput{DatabaseInput: &types.DatabaseInput{Name: &p.database}})
 	if err != nil && !hasCode(err, "AlreadyExistsException") {
-		return fmt.Errorf("create its database: %w", err)
+		return fmt.Errorf("create its database: %w", p.advised(err, "glue:CreateDatabase"))
 	}
 	return nil
 }

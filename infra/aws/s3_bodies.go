@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"penstock/consumer"
@@ -30,9 +31,10 @@ var (
 // NewBodies keeps them in the bucket.
 func NewBodies(c Clients, bucket string) *Bodies { return &Bodies{objects{c.S3, bucket}} }
 
-// Check fails unless the bucket is there and can be reached.
+// Check fails unless the bucket is there and can be reached. It lists, since the answer to a HEAD has no text that would tell
+// expired credentials from a wrong region.
 func (b *Bodies) Check(ctx context.Context) error {
-	_, err := b.objects.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &b.objects.bucket})
+	_, err := b.objects.client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.objects.bucket, MaxKeys: sdk.Int32(1)})
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", b.objects.bucket, advised(err, b.objects.client.Options().Region, "s3:ListBucket"))
 	}

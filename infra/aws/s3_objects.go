@@ -51,7 +51,7 @@ func (o objects) put(ctx context.Context, key string, body []byte) error {
 }
 
 // open streams the object; consumer.ErrNotFound when there is none. Without the permission s3:ListBucket S3 says that the
-// object is forbidden instead (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html), hence Prove.
+// object is forbidden instead (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html), hence ProveBucket.
 func (o objects) open(ctx context.Context, key string) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stall := time.AfterFunc(silence, func() { cancel(errSilent) })
