@@ -15,6 +15,7 @@ type cli struct {
 	localCommands
 	Ingest ingestCmd `cmd:"" help:"Run a front end on AWS: Kinesis, S3 and DynamoDB behind the HTTP API."`
 	consumerCommands
+	Check   checkCmd   `cmd:"" help:"Prove that everything configured on AWS can be reached and used."`
 	Send    sendCmd    `cmd:"" help:"Post files, NDJSON, directories or standard input."`
 	Get     getCmd     `cmd:"" help:"Print a document by its id, byte for byte."`
 	Query   queryCmd   `cmd:"" help:"Run SQL over the lake."`

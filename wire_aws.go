@@ -41,16 +41,19 @@ func connectAWS(ctx context.Context, c *awsFlags) (*awsParts, error) {
 	return p, err
 }
 
-// check proves that what every process of a deployment needs is there, and together with more that this one does too.
-func (p *awsParts) check(ctx context.Context, more ...func(context.Context) error) error {
+// check proves that what this process needs is there, and then the tables, which every process needs: those it makes where they are
+// missing, and not in a region where nothing else is.
+func (p *awsParts) check(ctx context.Context, what ...func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.tables.Ensure(ctx, p.clients.DynamoDB) })
-	for _, one := range more {
-		group.Go(func() error { return one(ctx) })
+	group, groupCtx := errgroup.WithContext(ctx)
+	for _, one := range what {
+		group.Go(func() error { return one(groupCtx) })
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return p.tables.Ensure(ctx, p.clients.DynamoDB)
 }
 
 // watermarks tell how far the index is, from what is stored.

@@ -16,7 +16,6 @@ import (
 	"penstock/infra/iceberg"
 	"penstock/infra/telemetry"
 	"penstock/ingest/httpapi"
-	"penstock/schemas"
 )
 
 // awsPageBytes is about what a shard gives in one GetRecords.
@@ -53,7 +52,7 @@ func openConsumer(ctx context.Context, c *consumerCmd, logs io.Writer) (_ *consu
 	if p.aws, err = connectAWS(ctx, &c.awsFlags); err != nil {
 		return nil, err
 	}
-	if err := p.aws.check(ctx, func(ctx context.Context) error { _, err := p.aws.source.Check(ctx); return err }); err != nil {
+	if err := p.aws.check(ctx, p.checkStream, p.aws.bodies.Check); err != nil {
 		return nil, err
 	}
 	sources := telemetry.Sources{Fleets: func() []consumer.FleetStats { return []consumer.FleetStats{p.fleet.Stats()} }}
@@ -91,14 +90,19 @@ func openConsumer(ctx context.Context, c *consumerCmd, logs io.Writer) (_ *consu
 	return p, nil
 }
 
+// checkStream proves the stream, and warns of one that keeps records for too short a time.
+func (p *consumerProcess) checkStream(ctx context.Context) error {
+	_, warning, err := p.aws.proveReading(ctx)
+	if err == nil && warning != "" {
+		p.logger.Warn("the stream keeps records for too short a time", "stream", p.cfg.Stream, "detail", warning)
+	}
+	return err
+}
+
 // openLake opens the table of the lake, below lake/ in the bucket, and makes it when it is missing.
 func (p *consumerProcess) openLake(ctx context.Context) (*iceberg.Lake, error) {
 	// The files' requests end with the process, not with its start.
-	files, err := aws.NewFiles(context.WithoutCancel(ctx), p.aws.clients.S3, "s3://"+p.cfg.Bucket+"/lake/"+schemas.LakeTable)
-	if err != nil {
-		return nil, err
-	}
-	pointer, err := aws.NewPointer(p.aws.clients.Glue(), p.cfg.Database, schemas.LakeTable, files.Location())
+	files, pointer, err := lakeAt(context.WithoutCancel(ctx), p.aws, p.cfg.Bucket, p.cfg.Database)
 	if err != nil {
 		return nil, err
 	}

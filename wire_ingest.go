@@ -66,7 +66,7 @@ func openIngest(ctx context.Context, c *ingestCmd, logs io.Writer) (_ *ingestPro
 	}
 	budget := ingest.NewBudget(int64(c.Memory))
 	ledger := aws.NewLedger(p.aws.index, p.aws.watermarks().Index)
-	checks := []func(context.Context) error{func(ctx context.Context) error { return p.aws.bodies.Check(ctx) }}
+	checks := []func(context.Context) error{p.aws.bodies.Check}
 	if c.serves(routesIngest) {
 		checks = append(checks, func(ctx context.Context) (err error) {
 			if _, err := p.aws.stream.Check(ctx); err != nil {
