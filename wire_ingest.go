@@ -93,6 +93,7 @@ func (p *ingestProcess) buildServer(budget *ingest.Budget, ledger *aws.Ledger) (
 	}
 	if p.cfg.serves(routesRead) {
 		deps.Index, deps.Bodies, deps.Ledger, deps.Watermarks = p.aws.index, p.aws.bodies, ledger, p.aws.watermarks()
+		deps.DeadLetters = p.aws.letters
 	}
 	metrics := telemetry.NewMetrics(sources)
 	deps.Metrics, deps.Observe = metrics.Handler(), metrics.Observe
