@@ -58,6 +58,9 @@ func versitygw(_, dir string, ports [2]int) *exec.Cmd {
 
 func moto(installed, _ string, ports [2]int) *exec.Cmd {
 	cmd := exec.Command("python3", "-m", "moto.server", "-H", "127.0.0.1", "-p", strconv.Itoa(ports[0])) //nolint:noctx // stopped by its group
-	cmd.Env = append(os.Environ(), "PYTHONPATH="+filepath.Join(installed, "python"), "PYTHONDONTWRITEBYTECODE=1")
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+pythonDir(installed), "PYTHONDONTWRITEBYTECODE=1")
 	return cmd
 }
+
+// pythonDir is where the Python packages are.
+func pythonDir(installed string) string { return filepath.Join(installed, "python") }

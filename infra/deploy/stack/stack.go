@@ -63,6 +63,8 @@ func start(ctx context.Context, deployment *compose.Deployment, firstPort int, l
 		s.stop()
 		return nil, err
 	}
+	// Among what is installed is also aws_kinesis_agg, which is no server; infra/deploy/kpl runs it.
+	s.environment = append(s.environment, "PENSTOCK_STACK_PYTHON="+pythonDir(installed))
 	return s, nil
 }
 
