@@ -111,15 +111,21 @@ func TestProofsNameWhatIsMissing(t *testing.T) {
 			t.Errorf("without %s: %v", action, err)
 		}
 	}
-	right := rightTables(t)
-	s = newDynamoStub(t, func(c call) reply {
-		if a := right(c); a.status != 404 {
+	for what, needs := range map[string]func(call, reply) bool{
+		"a listing":        func(c call, _ reply) bool { return c.op == "GET /bucket" },
+		"an object's lack": func(_ call, a reply) bool { return a.status == 404 },
+	} {
+		right := rightTables(t)
+		s := newDynamoStub(t, func(c call) reply {
+			a := right(c)
+			if needs(c, a) {
+				return deniedObject
+			}
 			return a
+		})
+		if err := proveAll(t.Context(), s.Clients); err == nil || !strings.Contains(err.Error(), "allow s3:ListBucket ") {
+			t.Errorf("without s3:ListBucket for %s: %v", what, err)
 		}
-		return deniedObject
-	})
-	if err := proveAll(t.Context(), s.Clients); err == nil || !strings.Contains(err.Error(), "allow s3:ListBucket ") {
-		t.Errorf("without s3:ListBucket for what is missing: %v", err)
 	}
 }
 
