@@ -19,9 +19,13 @@ type frontCommand struct {
 
 func frontCommands() []frontCommand {
 	var ingest ingestCmd
+	var check checkCmd
+	var ready readyCmd
 	var version versionCmd
 	return []frontCommand{
 		{"ingest", "Run a front end on AWS: Kinesis, S3 and DynamoDB behind the HTTP API.", &ingest, ingest.Run},
+		{"check", "Prove that what a front end uses on AWS can be reached and used.", &check, check.Run},
+		{"ready", "Ask a process whether it is ready; for health checks.", &ready, ready.Run},
 		{"version", "Print the version.", &version, func(_ context.Context, out *output) error { return version.Run(out) }},
 	}
 }
