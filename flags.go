@@ -198,7 +198,7 @@ func writeUsage(w io.Writer, command string, target any, fields []*flagField) er
 		} else if f.value.Kind() != reflect.Bool {
 			fmt.Fprintf(&b, "=%s", f.placeholder())
 		}
-		fmt.Fprintf(&b, "\n        %s", f.tag.Get("help"))
+		fmt.Fprintf(&b, "\n        %s", strings.ReplaceAll(f.tag.Get("help"), "${default}", f.tag.Get("default")))
 		if env := f.tag.Get("env"); env != "" {
 			fmt.Fprintf(&b, " ($%s)", env)
 		}
