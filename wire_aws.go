@@ -16,6 +16,9 @@ const (
 	checkTimeout = 10 * time.Second
 	// awsLeaseLife is for how long a dead process's shards stay with it. Leases are renewed and balanced three times as often.
 	awsLeaseLife = 6 * time.Second
+	// watermarkLife is for how long a front end goes by the index's watermark that it found last, instead of listing shards and
+	// reading their checkpoints for every GET of an id that is not there yet.
+	watermarkLife = time.Second
 )
 
 // awsParts are the adapters of a deployment.
@@ -27,6 +30,8 @@ type awsParts struct {
 	bodies  *aws.Bodies
 	index   *aws.Index
 	letters *aws.DeadLetters
+	// watermark tells how far the index is, from what is stored.
+	watermark *consumer.RecentIndex
 }
 
 func connectAWS(ctx context.Context, c *awsFlags) (*awsParts, error) {
@@ -37,8 +42,11 @@ func connectAWS(ctx context.Context, c *awsFlags) (*awsParts, error) {
 	p := &awsParts{clients: clients, tables: aws.Tables{Events: c.EventsTable, State: c.StateTable}}
 	p.stream, p.source = aws.NewStream(clients.Kinesis, c.Stream), aws.NewSource(clients.Kinesis, c.Stream)
 	p.bodies, p.letters = aws.NewBodies(clients, c.Bucket), aws.NewDeadLetters(clients, p.tables, c.Bucket)
-	p.index, err = aws.NewIndex(clients, p.tables, c.Bucket)
-	return p, err
+	if p.index, err = aws.NewIndex(clients, p.tables, c.Bucket); err != nil {
+		return nil, err
+	}
+	p.watermark = consumer.NewRecentIndex(consumer.NewWatermarks(p.source, p.index, nil).Index, watermarkLife)
+	return p, nil
 }
 
 // check proves that what this process needs is there, and then the tables, which every process needs: those it makes where they are
@@ -54,11 +62,6 @@ func (p *awsParts) check(ctx context.Context, what ...func(context.Context) erro
 		return err
 	}
 	return p.tables.Ensure(ctx, p.clients.DynamoDB)
-}
-
-// watermarks tell how far the index is, from what is stored.
-func (p *awsParts) watermarks() *consumer.Watermarks {
-	return consumer.NewWatermarks(p.source, p.index, nil)
 }
 
 // dependencies are proven by /readyz.

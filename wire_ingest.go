@@ -65,7 +65,7 @@ func openIngest(ctx context.Context, c *ingestCmd, logs io.Writer) (_ *ingestPro
 		return nil, err
 	}
 	budget := ingest.NewBudget(int64(c.Memory))
-	ledger := aws.NewLedger(p.aws.index, p.aws.watermarks().Index)
+	ledger := aws.NewLedger(p.aws.index, p.aws.watermark.Index)
 	checks := []func(context.Context) error{p.aws.bodies.Check}
 	if c.serves(routesIngest) {
 		checks = append(checks, func(ctx context.Context) (err error) {
@@ -92,7 +92,7 @@ func (p *ingestProcess) buildServer(budget *ingest.Budget, ledger *aws.Ledger) (
 		sources.Ingest, deps.Ingest = p.ingest.Stats, p.ingest
 	}
 	if p.cfg.serves(routesRead) {
-		deps.Index, deps.Bodies, deps.Ledger, deps.Watermarks = p.aws.index, p.aws.bodies, ledger, p.aws.watermarks()
+		deps.Index, deps.Bodies, deps.Ledger, deps.Watermarks = p.aws.index, p.aws.bodies, ledger, p.aws.watermark
 		deps.DeadLetters = p.aws.letters
 	}
 	metrics := telemetry.NewMetrics(sources)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 )
 
@@ -18,6 +19,9 @@ type Watermarks struct {
 	source Source
 	index  Checkpointer
 	lake   Lake
+
+	mu    sync.Mutex
+	known []Shard // as listed last
 }
 
 // NewWatermarks makes a Watermarks over the shards of source.
@@ -28,27 +32,60 @@ func NewWatermarks(source Source, index Checkpointer, lake Lake) *Watermarks {
 // Index is a time, by the stream's clock, before which every event that arrived is in the index or its dead letters: an
 // id made after it is probably on its way. It proves nothing of one made before, which may have come to the stream late.
 // Shards read to their end don't count. It is zero while a shard has not been read to its tip yet.
+//
+// A list of shards that is older than the checkpoints would claim too much: a shard that was split meanwhile has been read to
+// its end and counts no more, and its children, in which events have arrived since, are not in the list. So the checkpoints are
+// read by the list of last time, and the shards are listed after that: a shard that comes later than the list has no event that
+// is older than any of the AsOfs, and one that is new in the list is read too, and the shards are listed again.
 func (w *Watermarks) Index(ctx context.Context) (time.Time, error) {
-	shards, err := w.source.Shards(ctx)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("list shards: %w", err)
-	}
-	var through time.Time
-	for _, shard := range shards {
-		c, err := w.index.Checkpoint(ctx, shard.ID)
-		if err != nil {
-			return time.Time{}, fmt.Errorf("load index checkpoint of %s: %w", shard.ID, err)
+	w.mu.Lock()
+	shards := w.known
+	w.mu.Unlock()
+	checkpoints := make(map[string]Checkpoint, len(shards))
+	for {
+		for _, shard := range shards {
+			if _, ok := checkpoints[shard.ID]; ok {
+				continue
+			}
+			c, err := w.index.Checkpoint(ctx, shard.ID)
+			if err != nil {
+				return time.Time{}, fmt.Errorf("load index checkpoint of %s: %w", shard.ID, err)
+			}
+			checkpoints[shard.ID] = c
 		}
+		var err error
+		if shards, err = w.source.Shards(ctx); err != nil {
+			return time.Time{}, fmt.Errorf("list shards: %w", err)
+		}
+		w.mu.Lock()
+		w.known = shards
+		w.mu.Unlock()
+		if through, complete := oldestAsOf(shards, checkpoints); complete {
+			return through, nil
+		}
+	}
+}
+
+// oldestAsOf of those shards that are not read to their end; zero when one has none, or all are. Not complete: a shard has no
+// checkpoint here.
+func oldestAsOf(shards []Shard, checkpoints map[string]Checkpoint) (through time.Time, complete bool) {
+	unread := false
+	for _, shard := range shards {
+		c, ok := checkpoints[shard.ID]
 		switch {
+		case !ok:
+			return time.Time{}, false
 		case c.End:
-			continue
 		case c.AsOf.IsZero():
-			return time.Time{}, nil
+			unread = true
 		case through.IsZero() || c.AsOf.Before(through):
 			through = c.AsOf
 		}
 	}
-	return through, nil
+	if unread {
+		return time.Time{}, true
+	}
+	return through, true
 }
 
 // Held is, for each listed shard, the sequence number up to which, inclusive, a sink holds every record as a whole. A shard

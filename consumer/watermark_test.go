@@ -1,10 +1,15 @@
 package consumer
 
 import (
+	"context"
+	"errors"
 	"maps"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"penstock/schemas"
 )
 
 func TestIndexWatermark(t *testing.T) {
@@ -98,5 +103,110 @@ func TestSafeToTrimIsTheSlowestSink(t *testing.T) {
 			t.Errorf("index behind: %v, want %s", got, second)
 		}
 		p.shutdown()
+	})
+}
+
+// splitting is a Source and a Checkpointer for it: the moment that the checkpoint of a is looked at for the n-th time, a is split,
+// drained, and an event arrives in its child that the index does not have.
+type splitting struct {
+	splitAt int
+	looks   int
+	arrived time.Time // in the child
+	Source
+}
+
+func (s *splitting) Shards(context.Context) ([]Shard, error) {
+	shards := []Shard{{ID: "a", Closed: s.looks >= s.splitAt}, {ID: "b"}}
+	if s.looks >= s.splitAt {
+		shards = append(shards, Shard{ID: "child", Parents: []string{"a"}})
+	}
+	return shards, nil
+}
+
+func (s *splitting) Checkpoint(_ context.Context, shard string) (Checkpoint, error) {
+	at := Checkpoint{Position: schemas.Position{Sequence: "1"}, AsOf: s.arrived.Add(time.Minute)}
+	switch shard {
+	case "a":
+		s.looks++
+		at.End = s.looks >= s.splitAt
+		if !at.End {
+			at.AsOf = s.arrived.Add(-time.Minute)
+		}
+	case "child":
+		at.AsOf = s.arrived.Add(-time.Second)
+	}
+	return at, nil
+}
+
+// However a split falls between the looks at the list and at the checkpoints, the watermark never passes what is not in the
+// index.
+func TestIndexWatermarkIsNeverTooNew(t *testing.T) {
+	t.Parallel()
+	for splitAt := 1; splitAt <= 4; splitAt++ {
+		s := &splitting{splitAt: splitAt, arrived: time.Unix(1_800_000_000, 0)}
+		marks := NewWatermarks(s, s, nil)
+		for ask := range 4 {
+			through, err := marks.Index(t.Context())
+			if err != nil || through.IsZero() || through.After(s.arrived) {
+				t.Errorf("split at look %d, asked %d times: %s, %v; an event that is not in the index arrived at %s",
+					splitAt, ask+1, through, err, s.arrived)
+			}
+		}
+	}
+}
+
+// The watermark is found once in a while, whoever asks, and by one at a time.
+func TestRecentIndex(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const life, takes = time.Second, 300 * time.Millisecond
+		began, asked := time.Now(), 0
+		var fail error
+		recent := NewRecentIndex(func(ctx context.Context) (time.Time, error) {
+			asked++
+			if !pause(ctx, takes) {
+				return time.Time{}, ctx.Err()
+			}
+			return time.Now(), fail
+		}, life)
+		index := func(ctx context.Context) (time.Duration, error) {
+			through, err := recent.Index(ctx)
+			return through.Sub(began), err
+		}
+		var callers sync.WaitGroup
+		for range 100 {
+			callers.Go(func() {
+				if got, err := index(t.Context()); err != nil || got != takes {
+					t.Errorf("%s, %v", got, err)
+				}
+			})
+		}
+		callers.Wait()
+		elapse(life - time.Millisecond)
+		if got, err := index(t.Context()); got != takes || err != nil || asked != 1 {
+			t.Errorf("just within its life: %s, %v, asked %d times", got, err, asked)
+		}
+		elapse(time.Millisecond)
+		fail = errInjected
+		if got, err := index(t.Context()); !errors.Is(err, errInjected) || asked != 2 {
+			t.Errorf("a failure: %s, %v, asked %d times", got, err, asked)
+		}
+		fail = nil
+		if got, err := index(t.Context()); err != nil || got != time.Since(began) || asked != 3 {
+			t.Errorf("after a failure: %s, %v, asked %d times", got, err, asked)
+		}
+		// Who gives up gives up alone.
+		elapse(life)
+		hasty, cancel := context.WithTimeout(t.Context(), takes/2)
+		defer cancel()
+		callers.Go(func() {
+			if _, err := index(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		if _, err := index(hasty); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("gave up: %v", err)
+		}
+		callers.Wait()
 	})
 }
