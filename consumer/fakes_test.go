@@ -219,9 +219,12 @@ type memLeases struct {
 
 	mu     sync.Mutex
 	leases map[[2]string]Lease
+	put    map[[2]string]time.Time
 }
 
-func newMemLeases() *memLeases { return &memLeases{leases: map[[2]string]Lease{}} }
+func newMemLeases() *memLeases {
+	return &memLeases{leases: map[[2]string]Lease{}, put: map[[2]string]time.Time{}}
+}
 
 func (l *memLeases) List(_ context.Context, sink string) ([]Lease, error) {
 	if err := l.faults.at("List", false); err != nil {
@@ -232,6 +235,7 @@ func (l *memLeases) List(_ context.Context, sink string) ([]Lease, error) {
 	var list []Lease
 	for key, lease := range l.leases {
 		if key[0] == sink && !l.blind {
+			lease.Age = time.Since(l.put[key])
 			list = append(list, lease)
 		}
 	}
@@ -246,14 +250,21 @@ func (l *memLeases) Put(_ context.Context, prev *Lease, next Lease) error {
 	defer l.mu.Unlock()
 	key := [2]string{next.Sink, next.Shard}
 	stored, ok := l.leases[key]
-	if !l.blind && (ok != (prev != nil) || ok && stored != *prev) {
+	if !l.blind && (ok != (prev != nil) || ok && !stored.Same(*prev)) {
 		return ErrLeaseLost
 	}
 	if next.Owner == "" && l.freed != nil {
 		l.freed(next)
 	}
-	l.leases[key] = next
+	l.leases[key], l.put[key] = next, time.Now()
 	return l.faults.at("PutLease", true)
+}
+
+// of gives a lease as it stands.
+func (l *memLeases) of(sink, shard string) Lease {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.leases[[2]string{sink, shard}]
 }
 
 // owners counts the shards of each owner.

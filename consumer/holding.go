@@ -14,6 +14,7 @@ type holding struct {
 	// Only the renewing goroutine touches these while it runs.
 	lease Lease
 	lost  bool
+	put   time.Time // when lease was
 }
 
 // start begins to work on a shard whose lease was just taken.
@@ -22,6 +23,7 @@ func (f *Fleet) start(ctx, keepCtx context.Context, lease Lease) {
 	f.mu.Lock()
 	h := &holding{
 		lease: lease,
+		put:   time.Now(),
 		stop:  stop,
 		worker: &worker{
 			shard: f.listed[lease.Shard], source: f.source, sink: f.sink, letters: f.letters,
@@ -84,12 +86,11 @@ func (f *Fleet) renew(ctx context.Context, h *holding) {
 		case <-ctx.Done():
 			return
 		}
-		next := h.lease
-		next.Renewal++
+		next := f.next(h)
 		err := f.put(ctx, &h.lease, next)
 		switch {
 		case err == nil:
-			h.lease = next
+			h.lease, h.put = next, time.Now()
 		case errors.Is(err, ErrLeaseLost):
 			h.lost = true
 			f.log.Info("lease lost", "shard", h.lease.Shard)
@@ -100,11 +101,25 @@ func (f *Fleet) renew(ctx context.Context, h *holding) {
 	}
 }
 
+// next is the lease renewed, with a report of how the work goes. What the sink does not know, since the shard is not in its
+// hand yet or any more, is as it was told last.
+func (f *Fleet) next(h *holding) Lease {
+	now, next := time.Now(), h.lease
+	next.Renewal++
+	progress := h.worker.state()
+	durable, known := f.sink.Durable(h.lease.Shard)
+	next.Report = progress.report(now, durable, known)
+	if !known && !progress.at.End {
+		last := h.lease.Report.aged(now.Sub(h.put))
+		next.Report.At, next.Report.Lag, next.Report.LagKnown = last.At, last.Lag, last.LagKnown
+	}
+	return next
+}
+
 // giveBack frees the lease for others at once. If that fails they find it stale after its life.
 func (f *Fleet) giveBack(ctx context.Context, h *holding) {
-	free := h.lease
+	free := f.next(h)
 	free.Owner = ""
-	free.Renewal++
 	if err := f.put(ctx, &h.lease, free); err != nil {
 		f.log.Warn("lease not given back", "shard", h.lease.Shard, "err", err)
 	}

@@ -53,6 +53,11 @@ func (s *IndexSink) Resume(ctx context.Context, shard string) (Start, error) {
 	if err != nil {
 		return Start{}, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.at[shard]
+	known.newest = c
+	s.at[shard] = known
 	return Start{From: c, After: c.Position.Sequence}, nil
 }
 
@@ -69,6 +74,14 @@ func (s *IndexSink) Checkpoint(ctx context.Context, shard string) (Checkpoint, e
 		stored.AsOf = known.AsOf
 	}
 	return stored, nil
+}
+
+// Durable implements Sink: nothing is ever pending.
+func (s *IndexSink) Durable(shard string) (Durable, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.at[shard]
+	return Durable{At: known.newest}, ok
 }
 
 // Deliver applies the batch; it is visible when Deliver returns, except for an AsOf that comes alone, and as safe as

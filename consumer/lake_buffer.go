@@ -22,6 +22,8 @@ type lakeShard struct {
 	rows      []Row
 	bytes     int64
 	since     time.Time // when the oldest change that is not in a flight was delivered
+	// Arrivals of the oldest events: among rows, and in the flight. Zero for none.
+	arrived, flownArrived time.Time
 }
 
 // flight is one flush on its way.
@@ -47,6 +49,14 @@ func (st *lakeShard) dirty() bool {
 	return !st.base().at.SamePlace(st.tail.at)
 }
 
+// pending is when the oldest event arrived that is not in the table; zero for none.
+func (st *lakeShard) pending() time.Time {
+	if !st.flownArrived.IsZero() {
+		return st.flownArrived
+	}
+	return st.arrived
+}
+
 // begin puts a shard in place that goes on from m, and returns the bytes that the rows of one there took up.
 func (b *lakeBuffer) begin(shard string, m mark) int64 {
 	forgotten := b.forget(shard)
@@ -66,12 +76,15 @@ func (b *lakeBuffer) forget(shard string) int64 {
 	return st.bytes
 }
 
-// add appends rows that take the shard to the mark.
-func (b *lakeBuffer) add(st *lakeShard, rows []Row, bytes int64, to mark, now time.Time) {
+// add appends the rows of a piece, which takes the shard to its mark.
+func (b *lakeBuffer) add(st *lakeShard, rows []Row, bytes int64, p piece, now time.Time) {
 	if !st.dirty() {
 		st.since = now
 	}
-	st.tail = to
+	if st.arrived.IsZero() && len(p.entries) > 0 {
+		st.arrived = p.entries[0].Arrived
+	}
+	st.tail = p.to
 	st.rows = append(st.rows, rows...)
 	st.bytes += bytes
 	b.rows += len(rows)
@@ -109,6 +122,7 @@ func (b *lakeBuffer) take(landed time.Time) *flight {
 		fl.moves = append(fl.moves, st.committed.moves(st.id, st.tail)...)
 		fl.rows = append(fl.rows, st.rows...)
 		st.rows, st.bytes, st.flown, st.flying = nil, 0, st.tail, true
+		st.arrived, st.flownArrived = time.Time{}, st.arrived
 	}
 	if len(fl.shards) == 0 {
 		return nil

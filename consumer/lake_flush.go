@@ -116,7 +116,7 @@ func (s *LakeSink) landed(fl *flight, took time.Duration) {
 	s.stats.Rows += uint64(len(fl.rows))
 	s.stats.LastFlush = took
 	for _, st := range fl.shards {
-		st.committed, st.flying = st.flown, false
+		st.committed, st.flying, st.flownArrived = st.flown, false, time.Time{}
 		s.reach(st.id, st.committed.at.AsOf)
 		s.settle(st)
 	}

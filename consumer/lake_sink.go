@@ -126,6 +126,21 @@ func (s *LakeSink) Checkpoint(ctx context.Context, shard string) (Checkpoint, er
 	return offsets[shard], nil
 }
 
+// Durable implements Sink.
+func (s *LakeSink) Durable(shard string) (Durable, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.buffer.shards[shard]
+	if st == nil {
+		return Durable{}, false
+	}
+	d := Durable{At: st.committed.at, Pending: st.pending()}
+	if reached := s.reached[shard]; reached.After(d.At.AsOf) {
+		d.At.AsOf = reached
+	}
+	return d, true
+}
+
 // Deliver puts the batch into the buffer, bodies included.
 func (s *LakeSink) Deliver(ctx context.Context, b Batch) error {
 	s.mu.Lock()
@@ -166,7 +181,7 @@ func (s *LakeSink) deliver(ctx context.Context, st *lakeShard, p piece) error {
 	if err != nil {
 		s.release(bytes)
 	} else {
-		s.buffer.add(st, rows, bytes, p.to, time.Now())
+		s.buffer.add(st, rows, bytes, p, time.Now())
 		s.settle(st)
 	}
 	s.announce()

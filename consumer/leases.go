@@ -18,7 +18,7 @@ type sighting struct {
 // observe takes in what the store holds now.
 func (s sightings) observe(leases []Lease, now time.Time) {
 	for _, l := range leases {
-		if seen, ok := s[l.Shard]; !ok || seen.lease != l {
+		if seen, ok := s[l.Shard]; !ok || !seen.lease.Same(l) {
 			s[l.Shard] = sighting{lease: l, since: now}
 		}
 	}
@@ -60,7 +60,7 @@ type balancer struct {
 //
 // and lets go what it works on beyond that. So a shard changes hands only when its worker gives it back or is gone.
 func (b balancer) plan(shards []string, now time.Time) (takes []take, leave []string) {
-	takes = append(takes, b.take(workerPrefix+b.self))
+	takes = append(takes, b.take(workerPrefix+b.self, now))
 	load := b.workers(now)
 	var own, free, held []string
 	for _, shard := range shards {
@@ -80,7 +80,7 @@ func (b balancer) plan(shards []string, now time.Time) (takes []take, leave []st
 	}
 	spare := b.share(len(shards), load) - load[b.self]
 	for _, shard := range slices.Concat(own, free[:min(len(free), max(0, spare))]) {
-		takes = append(takes, b.take(shard))
+		takes = append(takes, b.take(shard, now))
 	}
 	return takes, held[:min(len(held), max(0, -spare))]
 }
@@ -113,11 +113,12 @@ func (b balancer) share(shards int, load map[string]int) int {
 	return share
 }
 
-func (b balancer) take(shard string) take {
+func (b balancer) take(shard string, now time.Time) take {
 	t := take{next: Lease{Sink: b.sink, Shard: shard, Owner: b.self, Renewal: 1}}
 	if seen, ok := b.seen[shard]; ok {
 		t.prev = &seen.lease
 		t.next.Renewal = seen.lease.Renewal + 1
+		t.next.Report = seen.lease.Report.aged(seen.lease.Age + now.Sub(seen.since)) // until there is something newer to tell
 	}
 	return t
 }

@@ -90,7 +90,7 @@ func (w *tableWorker) round(table map[string]Lease, shards []string, now time.Ti
 	takes, leave := b.plan(shards, now)
 	for _, t := range takes {
 		l, ok := table[t.next.Shard]
-		if ok != (t.prev != nil) || ok && l != *t.prev {
+		if ok != (t.prev != nil) || ok && !l.Same(*t.prev) {
 			continue
 		}
 		if ok && l.Owner != "" && l.Owner != w.name && now.Sub(w.seen[t.next.Shard].since) < testLife {
@@ -171,8 +171,8 @@ func TestOwnLeasesAreResumedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "a", "b")
 		for _, shard := range []string{"a", "b"} { // as a killed process leaves them
-			w.leases.leases[[2]string{IndexSinkName, shard}] = Lease{IndexSinkName, shard, "one", 17}
-			w.leases.leases[[2]string{LakeSinkName, shard}] = Lease{LakeSinkName, shard, "stranger", 17}
+			w.leases.leases[[2]string{IndexSinkName, shard}] = Lease{Sink: IndexSinkName, Shard: shard, Owner: "one", Renewal: 17}
+			w.leases.leases[[2]string{LakeSinkName, shard}] = Lease{Sink: LakeSinkName, Shard: shard, Owner: "stranger", Renewal: 17}
 		}
 		w.send("a", w.inline())
 		p := w.start("one")

@@ -113,12 +113,13 @@ type Bodies interface {
 	Open(ctx context.Context, ref string) (io.ReadCloser, error)
 }
 
-// Leases share the shards of a sink among workers. They are for efficiency only (invariant 10).
+// Leases share the shards of a sink among workers, and show operators how the work goes. They are for efficiency only
+// (invariant 10).
 type Leases interface {
 	// List returns the leases of a sink, also given-back ones (Owner == "").
 	List(ctx context.Context, sink string) ([]Lease, error)
-	// Put stores next if the stored lease of its sink and shard still equals prev (prev == nil: if there is none);
-	// ErrLeaseLost when it does not.
+	// Put stores next if the stored lease of its sink and shard is still prev, as by Lease.Same (prev == nil: if there is
+	// none); ErrLeaseLost when it is not.
 	Put(ctx context.Context, prev *Lease, next Lease) error
 }
 
@@ -130,6 +131,31 @@ var ErrLeaseLost = errors.New("lease was changed by another worker")
 type Lease struct {
 	Sink, Shard, Owner string
 	Renewal            uint64
+	// Report is what was told with it. Nobody decides by it what to read.
+	Report Report
+	// Age is how long ago the lease was put, by the store's clock, to about a second. List tells it; Put does not take it.
+	Age time.Duration
+}
+
+// Same reports whether two leases are one, whatever was told with them and whenever they were looked at.
+func (l Lease) Same(other Lease) bool {
+	return l.Sink == other.Sink && l.Shard == other.Shard && l.Owner == other.Owner && l.Renewal == other.Renewal
+}
+
+// Report is what the holder of a lease tells operators of its work on the shard, when it puts the lease. The zero Report tells
+// nothing.
+type Report struct {
+	// At is the sink's checkpoint in the shard: all before it is durable.
+	At Checkpoint
+	// Lag is the iterator age: the oldest record that the sink does not hold durably arrived at most about so long ago; 0 at the
+	// end of a closed shard. Where LagKnown is false nothing was read yet.
+	Lag      time.Duration
+	LagKnown bool
+	// Error is the worker's last error, fit to be shown to whoever may read the leases; empty for none. ErrorAge is how long ago
+	// it came, and Failing says that the shard has not gone on since.
+	Error    string
+	ErrorAge time.Duration
+	Failing  bool
 }
 
 // Lake is the table that SQL reads.

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Sink takes the events of shards, each shard in order. A fleet calls Resume and Deliver of one shard from one goroutine
@@ -15,6 +16,9 @@ type Sink interface {
 	Resume(ctx context.Context, shard string) (Start, error)
 	// Checkpoint is how far the sink durably is in the shard. It only looks, and may be called at any time.
 	Checkpoint(ctx context.Context, shard string) (Checkpoint, error)
+	// Durable is what this process knows of that without asking anybody, false when the sink does not have the shard in hand:
+	// before Resume, and after Leave.
+	Durable(shard string) (Durable, bool)
 	// Deliver hands over the next piece of a shard. It returns when the sink has taken it, durably or into a bounded
 	// buffer, and waits while there is no room; a batch whose To has End is durable when it returns, so that the
 	// shard's children may start. ErrRewound: the sink does not hold what came before From; the worker resumes. After
@@ -31,6 +35,14 @@ type Sink interface {
 
 // ErrRewound: the sink dropped what it had buffered of the shard; read on from where Resume says.
 var ErrRewound = errors.New("sink dropped its buffer of the shard")
+
+// Durable is how far a sink is known to be in a shard.
+type Durable struct {
+	// At: everything before it is durable.
+	At Checkpoint
+	// Pending is when the oldest event arrived that was delivered and is not durable yet; zero when there is none.
+	Pending time.Time
+}
 
 // Start is where a worker begins to read a shard.
 type Start struct {

@@ -24,8 +24,10 @@ type ShardStats struct {
 	Position string
 	// AsOf: every event that arrived before it is at or before Position. By the stream's clock.
 	AsOf time.Time
-	// Lag is the age of the newest moment that the sink is known to have reached.
+	// Lag is the age of the newest moment that the sink is known to have reached, durably or not.
 	Lag time.Duration
+	// Report has the iterator age, and the last error, also one that is overcome.
+	Report Report
 	// Doubles were left out by this process's worker, since they stand earlier in the stream already.
 	Doubles uint64
 	// Err is the error that the shard is waiting to be retried after; nil when it goes on.
@@ -40,13 +42,16 @@ func (f *Fleet) Stats() FleetStats {
 	stats := FleetStats{Sink: f.sink.Name(), Shards: make([]ShardStats, 0, len(f.listed))}
 	for shard := range f.listed {
 		s := ShardStats{
-			Shard: shard, Drained: f.drained[shard], Owner: f.seen.holder(shard, now, f.cfg.LeaseLife),
+			Shard: shard, Owner: f.seen.holder(shard, now, f.cfg.LeaseLife),
+			Drained: f.drained[shard] || f.seen[shard].lease.Report.At.End, // by us, or another that has told so
 		}
 		if h := f.held[shard]; h != nil {
 			p := h.worker.state()
 			s.Owner, s.Ours = f.cfg.Owner, true
 			s.Position, s.AsOf, s.Err = p.at.Position.String(), p.at.AsOf, p.err
 			s.Lag, s.Doubles = lag(now, p), p.doubles
+			durable, known := f.sink.Durable(shard)
+			s.Report = p.report(now, durable, known)
 		}
 		stats.Shards = append(stats.Shards, s)
 	}
@@ -56,14 +61,19 @@ func (f *Fleet) Stats() FleetStats {
 
 // lag is zero for a drained shard and for one that has shown nothing yet.
 func lag(now time.Time, p progress) time.Duration {
-	reached := p.at.AsOf
-	if p.arrived.After(reached) {
-		reached = p.arrived
-	}
+	reached := p.reached()
 	if p.at.End || reached.IsZero() {
 		return 0
 	}
 	return max(0, now.Sub(reached))
+}
+
+// reached is the newest moment, by the stream's clock, that the worker has come to; zero when it has shown nothing yet.
+func (p progress) reached() time.Time {
+	if p.arrived.After(p.at.AsOf) {
+		return p.arrived
+	}
+	return p.at.AsOf
 }
 
 // LakeStats are a lake sink's counters since the start and present gauges.

@@ -36,8 +36,13 @@ type worker struct {
 type progress struct {
 	at      Checkpoint
 	arrived time.Time // arrival of the newest record taken
-	doubles uint64    // events left out because they stand earlier already
-	err     error
+	// tip is when the shard was last read to its tip, by this process's clock; zero when there was more to read since.
+	tip     time.Time
+	doubles uint64 // events left out because they stand earlier already
+	err     error  // that it waits to be retried after; nil while it goes on
+	// The last error as it may be shown, and when it came; see noteError.
+	shown  string
+	failed time.Time
 }
 
 // run works until the shard is drained (true) or ctx ends (false).
@@ -52,7 +57,7 @@ func (w *worker) run(ctx context.Context) (drained bool) {
 			return false
 		}
 		wait := retry.delay()
-		w.note(func(p *progress) { p.err = err })
+		w.note(func(p *progress) { p.noteError(err, time.Now()) })
 		switch {
 		case errors.Is(err, ErrTrimmed):
 			// Going on at the oldest kept record would lose the events in between without a trace.
@@ -93,6 +98,7 @@ func (w *worker) pass(ctx context.Context, retry *backoff) error {
 		if err != nil {
 			return fmt.Errorf("read after %q: %w", after, err)
 		}
+		read := time.Now()
 		if n := len(page.Records); n > 0 {
 			after = page.Records[n-1].Sequence
 		}
@@ -118,15 +124,21 @@ func (w *worker) pass(ctx context.Context, retry *backoff) error {
 			return err
 		}
 		retry.reset()
-		w.note(func(p *progress) {
-			p.at, p.err = from, nil
-			if n := len(page.Records); n > 0 {
-				p.arrived = page.Records[n-1].Arrived
-			}
-		})
+		w.note(func(p *progress) { p.goOn(page, from, read) })
 		if from.End {
 			return nil
 		}
+	}
+}
+
+// goOn takes note of a page that the sink has taken, up to the checkpoint, and of when it was read.
+func (p *progress) goOn(page Page, to Checkpoint, read time.Time) {
+	p.at, p.err = to, nil
+	if n := len(page.Records); n > 0 {
+		p.arrived, p.tip = page.Records[n-1].Arrived, time.Time{}
+	}
+	if !page.AsOf.IsZero() {
+		p.tip = read
 	}
 }
 

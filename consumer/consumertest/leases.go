@@ -8,8 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"penstock/consumer"
+	"penstock/schemas"
 )
 
 // LeasesSuite tests a consumer.Leases.
@@ -22,6 +24,7 @@ func LeasesSuite(t *testing.T, backend string, open func(t *testing.T) consumer.
 		"one of many gets it": testLeaseRace,
 		"hundreds of shards":  testManyLeases,
 		"a lease of another":  testLeaseOfAnother,
+		"tells what was told": testLeaseReport,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -30,11 +33,18 @@ func LeasesSuite(t *testing.T, backend string, open func(t *testing.T) consumer.
 	}
 }
 
+// leasesOf are those of a sink, by shard and without their age.
 func leasesOf(t *testing.T, l consumer.Leases, sink string) []consumer.Lease {
 	t.Helper()
 	leases, err := l.List(t.Context(), sink)
 	if err != nil {
 		t.Fatalf("List(%s): %v", sink, err)
+	}
+	for i := range leases {
+		if age := leases[i].Age; age < 0 || age > 10*time.Minute { // by clocks that are told to the second
+			t.Errorf("%s has stood for %s", leases[i].Shard, age)
+		}
+		leases[i].Age = 0
 	}
 	slices.SortFunc(leases, func(a, b consumer.Lease) int { return strings.Compare(a.Shard, b.Shard) })
 	return leases
@@ -132,6 +142,36 @@ func testLeaseOfAnother(t *testing.T, l consumer.Leases) {
 	}
 	if got := leasesOf(t, l, "index"); !slices.Equal(got, []consumer.Lease{stored}) {
 		t.Errorf("leases %+v, want %+v", got, stored)
+	}
+}
+
+// testLeaseReport: what was told comes back, and is no part of what a lease is known by.
+func testLeaseReport(t *testing.T, l consumer.Leases) {
+	full := consumer.Report{
+		At: consumer.Checkpoint{
+			Position: schemas.Position{Sequence: "49590338271490256608559692538361571095921575989136588898", Sub: 3},
+			AsOf:     time.Date(2026, 5, 6, 7, 8, 9, 123456789, time.UTC), End: true,
+		},
+		Lag: 90 * time.Second, LagKnown: true, Error: "läßt \"sich\" nicht\u2028schreiben", ErrorAge: time.Hour, Failing: true,
+	}
+	lease := consumer.Lease{Sink: "lake", Shard: "s", Owner: "a", Age: time.Hour}
+	var prev *consumer.Lease
+	for i, report := range []consumer.Report{
+		{}, full, {LagKnown: true}, {At: consumer.Checkpoint{AsOf: full.At.AsOf}, Error: "e"}, {At: consumer.Checkpoint{Position: full.At.Position}}, {},
+	} {
+		lease.Renewal++
+		lease.Report = report
+		if err := l.Put(t.Context(), prev, lease); err != nil {
+			t.Fatalf("report %d: %v", i, err)
+		}
+		want := lease
+		want.Age = 0
+		if got := leasesOf(t, l, "lake"); !slices.Equal(got, []consumer.Lease{want}) {
+			t.Errorf("report %d: %+v, want %+v", i, got, want)
+		}
+		last := lease
+		last.Report = full // is not what was put, mostly
+		prev = &last
 	}
 }
 

@@ -22,7 +22,7 @@ func (ix *Index) checkpoint(ctx context.Context, shard string) (consumer.Checkpo
 	if err != nil || it == nil {
 		return consumer.Checkpoint{}, nil, err
 	}
-	c, err := decodeCheckpoint(it)
+	c, err := decodeProgress(it)
 	if err != nil {
 		return consumer.Checkpoint{}, nil, fmt.Errorf("checkpoint of %s: %w", shard, err)
 	}
@@ -64,19 +64,24 @@ func (ix *Index) move(ctx context.Context, shard string, to consumer.Checkpoint)
 }
 
 func encodeCheckpoint(shard string, c consumer.Checkpoint) (item, error) {
+	it := checkpointKey(shard)
+	return it, encodeProgress(it, c)
+}
+
+// encodeProgress puts the attributes of a checkpoint into an item.
+func encodeProgress(it item, c consumer.Checkpoint) error {
 	at, err := encodePlace(c.Position)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	it := checkpointKey(shard)
 	it["p"], it["a"], it["e"] = stringValue(at), timeValue(c.AsOf), numberValue(0)
 	if c.End {
 		it["e"] = numberValue(1)
 	}
-	return it, nil
+	return nil
 }
 
-func decodeCheckpoint(it item) (consumer.Checkpoint, error) {
+func decodeProgress(it item) (consumer.Checkpoint, error) {
 	at, errPlace := it.text("p")
 	asOf, errAsOf := it.number("a")
 	end, errEnd := it.number("e")

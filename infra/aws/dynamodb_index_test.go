@@ -138,7 +138,7 @@ func TestReadsAreConsistent(t *testing.T) {
 		}
 		return ok
 	})
-	leases, letters, ix := NewLeases(s.Clients, testTables), NewDeadLetters(s.Clients, testTables, "bucket"), stubIndex(t, s)
+	leases, letters, ix := newTestLeases(s.Clients), NewDeadLetters(s.Clients, testTables, "bucket"), stubIndex(t, s)
 	p := schemas.Position{Sequence: "1"}
 	// Nothing is there, so most of them fail; what matters is how they asked.
 	_, _ = ix.Get(t.Context(), "x")

@@ -15,6 +15,13 @@ import (
 
 var testLease = consumer.Lease{Sink: "index", Shard: "s", Owner: "a", Renewal: 7}
 
+// newTestLeases goes by a clock that asks nobody.
+func newTestLeases(c Clients) *Leases {
+	leases := NewLeases(c, testTables)
+	leases.now = func(context.Context) (time.Time, error) { return time.Unix(1_800_000_000, 0), nil }
+	return leases
+}
+
 // A lease that was stored, and whose answer was lost, is had: whether the SDK's retry is told of a conflict with ourselves,
 // or no try has an answer.
 func TestLeaseWithLostAnswer(t *testing.T) {
@@ -25,7 +32,7 @@ func TestLeaseWithLostAnswer(t *testing.T) {
 		"no answer at all":    {keep(&stored, lost), always(lost), always(lost), show(&stored)},
 	} {
 		s := newDynamoStub(t, script(t, answers...))
-		if err := NewLeases(s.Clients, testTables).Put(t.Context(), nil, testLease); err != nil {
+		if err := newTestLeases(s.Clients).Put(t.Context(), nil, testLease); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if got := len(s.ops()); got != len(answers) {
@@ -39,7 +46,7 @@ func TestLeaseOfAnotherCall(t *testing.T) {
 	t.Parallel()
 	var stored any
 	s := newDynamoStub(t, script(t, keep(&stored, ok), always(conflict), show(&stored)))
-	leases := NewLeases(s.Clients, testTables)
+	leases := newTestLeases(s.Clients)
 	if err := leases.Put(t.Context(), nil, testLease); err != nil {
 		t.Fatal(err)
 	}
@@ -48,12 +55,22 @@ func TestLeaseOfAnotherCall(t *testing.T) {
 	}
 }
 
+// A lease that an older program put is a lease, of which nobody knows when that was.
+func TestLeaseOfAnOlderProgram(t *testing.T) {
+	t.Parallel()
+	s := newDynamoStub(t, always(reply{status: 200, body: `{"Items":[{"pk":{"S":"lease#index"},"sk":{"S":"s"},"n":{"N":"7"},"o":{"S":"a"},"t":{"B":"AA=="}}]}`}))
+	leases, err := newTestLeases(s.Clients).List(t.Context(), "index")
+	if err != nil || len(leases) != 1 || !leases[0].Same(testLease) || leases[0].Age < 365*24*time.Hour {
+		t.Errorf("%+v, %v", leases, err)
+	}
+}
+
 // Without any answer, and with nothing there, the write may still come.
 func TestLeaseUnknown(t *testing.T) {
 	t.Parallel()
 	var none any
 	s := newDynamoStub(t, script(t, always(lost), always(lost), always(lost), show(&none)))
-	err := NewLeases(s.Clients, testTables).Put(t.Context(), nil, testLease)
+	err := newTestLeases(s.Clients).Put(t.Context(), nil, testLease)
 	if !errors.Is(err, ingest.ErrAmbiguous) || errors.Is(err, consumer.ErrLeaseLost) {
 		t.Errorf("Put: %v, want ErrAmbiguous", err)
 	}

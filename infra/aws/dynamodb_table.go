@@ -84,6 +84,14 @@ func (it item) number(name string) (int64, error) {
 	return n, nil
 }
 
+// optional is 0 when the number is not there.
+func (it item) optional(name string) (int64, error) {
+	if it[name] == nil {
+		return 0, nil
+	}
+	return it.number(name)
+}
+
 // stateKey is the key of an item of the state table.
 func stateKey(pk, sk string) item { return item{"pk": stringValue(pk), "sk": stringValue(sk)} }
 

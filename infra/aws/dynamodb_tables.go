@@ -24,7 +24,9 @@ import (
 // State, keys pk and sk; '#' ends the first word of pk.
 //
 //	pk                          sk               is
-//	lease#<sink>                <shard>          a lease: o S owner (not there: given back), n N renewal, t B token
+//	lease#<sink>                <shard>          a lease: o S owner (not there: given back), n N renewal, t B token, w N when it was
+//	                                             put (ns), and what was told with it, as far as there is any: p, a, e as of a
+//	                                             checkpoint, l N lag (ns), m S last error, y N its age (ns), f N 1 while it lasts
 //	checkpoint#<shard>          index            how far the index is: p S place, a N as of (ns; 0: unknown), e N end (0, 1)
 //	claim#<SHA-256 of its key>  claim            a claim: i S id, r N received (ns), f B fingerprint, d N 1 when done,
 //	                                             x N expiry (s, the table's TTL attribute), t B token

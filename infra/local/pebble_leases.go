@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -69,11 +70,11 @@ func (l *Leases) Put(ctx context.Context, prev *consumer.Lease, next consumer.Le
 		}
 		stored = &lease
 	}
-	if (stored == nil) != (prev == nil) || (stored != nil && *stored != *prev) {
+	if (stored == nil) != (prev == nil) || (stored != nil && !stored.Same(*prev)) {
 		return fmt.Errorf("lease of %s on %s: %w", next.Sink, next.Shard, consumer.ErrLeaseLost)
 	}
 	batch := l.store.db.NewBatch()
-	if err := batch.Set(key, appendUint(appendString(nil, next.Owner), next.Renewal), nil); err != nil {
+	if err := batch.Set(key, encodeLease(next, time.Now()), nil); err != nil {
 		return fmt.Errorf("lease of %s on %s: %w", next.Sink, next.Shard, err)
 	}
 	if err := l.store.commit(batch, pebble.NoSync, false); err != nil {
@@ -82,8 +83,30 @@ func (l *Leases) Put(ctx context.Context, prev *consumer.Lease, next consumer.Le
 	return nil
 }
 
+func encodeLease(lease consumer.Lease, now time.Time) []byte {
+	b := appendUint(appendString(nil, lease.Owner), lease.Renewal)
+	r := lease.Report
+	b = appendString(appendInt(b, now.UnixNano()), appendCheckpoint(nil, r.At))
+	b = appendInt(appendBool(b, r.LagKnown), int64(r.Lag))
+	b = appendInt(appendString(b, r.Error), int64(r.ErrorAge))
+	return appendBool(b, r.Failing)
+}
+
+// decodeLease reads also a lease that an older program put, without a time and a report; it counts as decades old.
 func decodeLease(sink, shard string, value []byte) (consumer.Lease, error) {
 	f := fields{b: value}
 	lease := consumer.Lease{Sink: sink, Shard: shard, Owner: f.string(), Renewal: f.uint()}
+	var put int64
+	if len(f.b) > 0 {
+		put = f.int()
+		at, err := decodeCheckpoint(f.bytes())
+		if err != nil {
+			return consumer.Lease{}, err
+		}
+		r := &lease.Report
+		r.At, r.LagKnown, r.Lag = at, f.bool(), time.Duration(f.int())
+		r.Error, r.ErrorAge, r.Failing = f.string(), time.Duration(f.int()), f.bool()
+	}
+	lease.Age = max(0, time.Since(time.Unix(0, put)))
 	return lease, f.done()
 }

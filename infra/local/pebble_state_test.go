@@ -44,11 +44,26 @@ func TestStateSurvivesRestart(t *testing.T) {
 	if got, err := s.index.Checkpoint(t.Context(), "s"); err != nil || got != to {
 		t.Errorf("checkpoint %+v, %v; want %+v", got, err, to)
 	}
-	if got, err := s.leases.List(t.Context(), "index"); err != nil || len(got) != 1 || got[0] != lease {
+	if got, err := s.leases.List(t.Context(), "index"); err != nil || len(got) != 1 || !got[0].Same(lease) {
 		t.Errorf("leases %+v, %v", got, err)
 	}
 	if got, err := s.pointer.Load(t.Context()); err != nil || got != "here" {
 		t.Errorf("pointer %q, %v", got, err)
+	}
+}
+
+// A lease that an older program put is a lease, of which nobody knows when that was.
+func TestLeaseOfAnOlderProgram(t *testing.T) {
+	t.Parallel()
+	got, err := decodeLease("index", "s", appendUint(appendString(nil, "o"), 3))
+	if want := (consumer.Lease{Sink: "index", Shard: "s", Owner: "o", Renewal: 3}); err != nil || !got.Same(want) || got.Age < 365*24*time.Hour {
+		t.Errorf("%+v, %v", got, err)
+	}
+	full := encodeLease(consumer.Lease{Owner: "o", Report: consumer.Report{Error: "e"}}, time.Now())
+	for n := 1; n < len(full); n++ {
+		if _, err := decodeLease("index", "s", full[:n]); !errors.Is(err, errCorrupt) && n != 3 { // where the older one ends
+			t.Errorf("cut after %d bytes: %v", n, err)
+		}
 	}
 }
 

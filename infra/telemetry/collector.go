@@ -97,14 +97,18 @@ func (m emitter) fleet(f consumer.FleetStats) {
 		if s.Err != nil {
 			failing = 1
 		}
-		m.gauge("penstock_sink_lag_seconds", "Age of the newest moment that the sink has reached in the shard.",
+		m.gauge("penstock_sink_lag_seconds", "Age of the newest moment that the sink has reached in the shard, durably or not.",
 			s.Lag.Seconds(), "sink", f.Sink, "shard", s.Shard)
+		if s.Report.LagKnown {
+			m.gauge("penstock_iterator_age_seconds", "About how long ago the oldest record of the shard arrived that the sink does not hold durably.",
+				s.Report.Lag.Seconds(), "sink", f.Sink, "shard", s.Shard)
+		}
 		m.counter("penstock_sink_doubles_total", "Events left out because they stand earlier in the stream already.",
 			s.Doubles, "sink", f.Sink, "shard", s.Shard)
 		m.gauge("penstock_sink_failing", "1 while the shard waits to be tried again after an error.",
 			failing, "sink", f.Sink, "shard", s.Shard)
 	}
-	m.gauge("penstock_unowned_shards", "Shards that nobody works on.", float64(unowned), "sink", f.Sink)
+	m.gauge("penstock_unowned_shards", "Listed shards that are not read to their end and have no worker.", float64(unowned), "sink", f.Sink)
 }
 
 func (m emitter) store(s StoreStats) {

@@ -63,8 +63,10 @@ func TestScrape(t *testing.T) {
 		},
 		Fleets: func() []consumer.FleetStats {
 			return []consumer.FleetStats{{Sink: "index", Shards: []consumer.ShardStats{
-				{Shard: "a", Owner: "me", Ours: true, Lag: 1500 * time.Millisecond, Err: errors.New("later")},
+				{Shard: "a", Owner: "me", Ours: true, Lag: 1500 * time.Millisecond, Err: errors.New("later"),
+					Report: consumer.Report{Lag: 2500 * time.Millisecond, LagKnown: true}},
 				{Shard: "b"},
+				{Shard: "e", Owner: "me", Ours: true},
 				{Shard: "c", Drained: true},
 				{Shard: "d", Owner: "other"},
 			}}}
@@ -102,6 +104,7 @@ func TestScrape(t *testing.T) {
 		`penstock_ack_seconds_bucket{le="+Inf"} 6`,
 		"penstock_ack_seconds_sum 12.5",
 		`penstock_sink_lag_seconds{shard="a",sink="index"} 1.5`,
+		`penstock_iterator_age_seconds{shard="a",sink="index"} 2.5`,
 		`penstock_sink_failing{shard="a",sink="index"} 1`,
 		`penstock_unowned_shards{sink="index"} 1`,
 		`penstock_lake_flushes_total{outcome="conflict"} 1`,
@@ -129,7 +132,8 @@ func TestScrape(t *testing.T) {
 			t.Errorf("the scrape lacks %s", want)
 		}
 	}
-	for _, never := range []string{`shard="d"`, "penstock_lake_last_compaction_timestamp_seconds ", "penstock_disk_size_bytes ", `penstock_sink_lag_seconds{shard="b"`} {
+	for _, never := range []string{`shard="d"`, "penstock_lake_last_compaction_timestamp_seconds ", "penstock_disk_size_bytes ", `penstock_sink_lag_seconds{shard="b"`,
+		`penstock_iterator_age_seconds{shard="e"`} {
 		if strings.Contains(text, never) {
 			t.Errorf("the scrape has %s, which this process does not know", never)
 		}
