@@ -13,6 +13,9 @@ import (
 // memStream is a stream with shards whose sequence numbers go up by ten.
 type memStream struct {
 	faults *faults
+	// keep, if it is not 0, is for how long records are kept. Such a stream is like Kinesis: a record that is gone is no place to
+	// go on behind, also if it was the last.
+	keep time.Duration
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -123,10 +126,19 @@ func (s *memStream) page(shard, after string, maxBytes int) (Page, error) {
 	if i < 0 {
 		return Page{}, fmt.Errorf("shard %s: %w", shard, ErrNotFound)
 	}
-	if after != "" && compareSequences(after, s.trimmed[shard]) < 0 {
+	var page Page
+	if s.keep > 0 {
+		page.Kept = time.Now().Add(-s.keep)
+		for _, r := range s.records[shard] {
+			if r.Arrived.Before(page.Kept) {
+				s.trimmed[shard] = r.Sequence
+			}
+		}
+		s.records[shard] = slices.DeleteFunc(s.records[shard], func(r Record) bool { return r.Arrived.Before(page.Kept) })
+	}
+	if gone := compareSequences(after, s.trimmed[shard]); after != "" && (gone < 0 || s.keep > 0 && gone == 0) {
 		return Page{}, ErrTrimmed
 	}
-	var page Page
 	size, tip := 0, true
 	for _, r := range s.records[shard] {
 		if compareSequences(r.Sequence, after) <= 0 {

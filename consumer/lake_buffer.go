@@ -43,10 +43,15 @@ func (st *lakeShard) base() mark {
 	return st.committed
 }
 
-// dirty reports whether something was delivered that is neither committed nor in a flight. A newer AsOf alone is not
-// worth a commit.
+// asOfCommit is by how much newer an AsOf is that is worth a commit by itself: the table's must stay within the time for which
+// a stream keeps records, a day at least, or else a shard in which nothing arrives could not be gone on with; see Page.Kept.
+const asOfCommit = time.Hour
+
+// dirty reports whether something was delivered that is neither committed nor in a flight. An AsOf that is only a little newer is
+// not worth a commit, nor is one of a shard that has not given a record yet.
 func (st *lakeShard) dirty() bool {
-	return !st.base().at.SamePlace(st.tail.at)
+	from, to := st.base().at, st.tail.at
+	return !from.SamePlace(to) || !to.End && !to.Position.IsZero() && to.AsOf.Sub(from.AsOf) >= asOfCommit
 }
 
 // pending is when the oldest event arrived that is not in the table; zero for none.

@@ -20,9 +20,9 @@ type Source interface {
 	// Shards lists every shard that the stream still knows, closed ones too.
 	Shards(ctx context.Context) ([]Shard, error)
 	// Read returns the records after the record of the given sequence number (after == "": from the oldest kept;
-	// ErrTrimmed when records after it are gone, or may be), at most about maxBytes of data but at least one record if there is
-	// one. At the tip it waits for a record, woken and not polling where the backend allows, until one comes, a
-	// moment (at most 1 s) has passed, or ctx ends. The page's byte slices are the caller's.
+	// ErrTrimmed when records after it are gone, or may be, which Page.Kept may tell apart), at most about maxBytes of data
+	// but at least one record if there is one. At the tip it waits for a record, woken and not polling where the backend
+	// allows, until one comes, a moment (at most 1 s) has passed, or ctx ends. The page's byte slices are the caller's.
 	Read(ctx context.Context, shard, after string, maxBytes int) (Page, error)
 }
 
@@ -41,6 +41,9 @@ type Page struct {
 	// AsOf is a time by the stream's clock: every record that arrived before it is in Records or before them. Zero when
 	// the page does not reach the tip.
 	AsOf time.Time
+	// Kept is a time by the stream's clock: when the page was read the stream still held every record that arrived then or
+	// later. Zero where that is not known.
+	Kept time.Time
 	// End says that the shard is closed and Records are its last.
 	End bool
 }

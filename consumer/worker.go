@@ -93,8 +93,9 @@ func (w *worker) pass(ctx context.Context, retry *backoff) error {
 		}
 	}
 	inside := after != from.Position.Sequence
+	gone := false // the record `after`
 	for {
-		page, err := w.source.Read(ctx, w.shard.ID, after, w.pacer.pageBytes(w.pageBytes))
+		page, err := w.read(ctx, after, from, &gone)
 		if err != nil {
 			return fmt.Errorf("read after %q: %w", after, err)
 		}
@@ -129,6 +130,33 @@ func (w *worker) pass(ctx context.Context, retry *backoff) error {
 			return nil
 		}
 	}
+}
+
+// read gives the page after a record. When that record is gone, it gives the page of the oldest that are kept, provided that
+// nothing is gone that the sink does not have: it has all that arrived before from.AsOf, and what arrived later is kept. So a
+// shard in which nothing arrives for longer than the stream keeps records can be gone on with.
+func (w *worker) read(ctx context.Context, after string, from Checkpoint, gone *bool) (Page, error) {
+	bytes := w.pacer.pageBytes(w.pageBytes)
+	trimmed := ErrTrimmed
+	if !*gone {
+		page, err := w.source.Read(ctx, w.shard.ID, after, bytes)
+		if !errors.Is(err, ErrTrimmed) || from.AsOf.IsZero() {
+			return page, err
+		}
+		trimmed = err
+	}
+	page, err := w.source.Read(ctx, w.shard.ID, "", bytes)
+	if err != nil {
+		return Page{}, err
+	}
+	if page.Kept.IsZero() || from.AsOf.Before(page.Kept) {
+		return Page{}, fmt.Errorf("this sink was last at the tip at %s: %w", from.AsOf.Format(time.RFC3339), trimmed)
+	}
+	if !*gone {
+		w.log.Info("the record where this sink stopped is gone, and nothing that it does not have", "after", after)
+	}
+	*gone = len(page.Records) == 0
+	return page, nil
 }
 
 // goOn takes note of a page that the sink has taken, up to the checkpoint, and of when it was read.

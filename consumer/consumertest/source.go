@@ -42,6 +42,7 @@ func SourceSuite(t *testing.T, backend string, open func(t *testing.T) SourceEnv
 		"trimmed":                              testTrimmed,
 		"unknown shard":                        testUnknownShard,
 		"a closed shard has an end":            testEnd,
+		"Kept is no later than what it holds":  testKept,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -257,6 +258,17 @@ func testEnd(t *testing.T, env SourceEnv, shard string) {
 		}
 		if p := read(t, env, shard, after, maxBytes); !p.End || len(p.Records) > 0 {
 			t.Errorf("behind the last record: %+v", p)
+		}
+	}
+}
+
+// testKept: what is kept is no claim about what may be gone.
+func testKept(t *testing.T, env SourceEnv, shard string) {
+	env.Put(t, shard, []byte("oldest"))
+	for _, after := range []string{"", readN(t, env, shard, "", 1, 1)[0].Sequence} {
+		p := read(t, env, shard, after, 1<<20)
+		if p.Kept.After(env.Now().Add(-time.Minute)) {
+			t.Errorf("after %q: all is there since %s only, and a record has just been put", after, p.Kept)
 		}
 	}
 }

@@ -15,9 +15,10 @@
 // # What Kinesis does not tell
 //
 // It goes on behind a record that it has dropped as if nothing were missing. So a reader that starts anew is given the record
-// at which it stopped again, as the proof that none is gone (cursor.prove). A reader that starts anew at a shard in which nothing
-// has arrived for longer than the stream keeps records has no such proof, and is told consumer.ErrTrimmed, though it may have
-// missed nothing.
+// at which it stopped again, as the proof that none is gone (cursor.prove), and is told consumer.ErrTrimmed when it is not there.
+// In a shard in which nothing has arrived for longer than the stream keeps records that says nothing; there a consumer that was
+// at the tip within the last 23 hours goes on, since no stream drops a record within its first day (Page.Kept, keptSince). One
+// that was away for longer stops, though it may have missed nothing: how long the stream has kept records by now is not told.
 //
 // Times of arrival have no guaranteed accuracy and need not ascend in a shard. So a page's AsOf and the begin of a reading back
 // keep a margin (asOfMargin, historyMargin), and nothing else goes by them.

@@ -30,6 +30,9 @@ const (
 	fullAnswer = 5 << 20
 	// leastRetention is the shortest that a stream can keep records.
 	leastRetention = 24 * time.Hour
+	// keptMargin is how much less than that is taken for sure: for times that are not accurate, and for how long a page may have
+	// waited to be handed out.
+	keptMargin = time.Hour
 	// horizonSlack is how near to the end of the retention a place counts as gone.
 	horizonSlack = time.Minute
 	// proofPatience is for how long to look for the record that a reader stopped at.
@@ -51,6 +54,7 @@ type cursor struct {
 	behind time.Duration     // of the end of rest from the tip
 	tip    bool              // rest was all there was, but for what came in the same moment
 	asOf   time.Time         // of the tip
+	kept   time.Time         // since when all records were still there when rest was fetched
 	end    bool              // the shard is closed, and rest is its last
 }
 
@@ -77,6 +81,7 @@ func (c *cursor) page(maxBytes int) consumer.Page {
 		p.AsOf, p.End = c.asOf, c.end
 		c.rest, c.asOf = nil, time.Time{}
 	}
+	p.Kept = c.kept
 	return p
 }
 
@@ -138,7 +143,7 @@ func (c *cursor) fetch(ctx context.Context, client *kinesis.Client, limit int32)
 	c.behind = time.Duration(sdk.ToInt64(out.MillisBehindLatest)) * time.Millisecond
 	// It counts in milliseconds: an answer that was cut may leave records of the same one.
 	c.tip = out.MillisBehindLatest != nil && c.behind == 0 && len(out.Records) < int(limit) && bytes < fullAnswer
-	c.asOf = time.Time{}
+	c.asOf, c.kept = time.Time{}, keptSince(out.ResultMetadata)
 	if c.tip {
 		c.asOf = readAt(out.ResultMetadata, time.Since(began))
 	}
@@ -184,6 +189,18 @@ func (c *cursor) checkOverdue(ctx context.Context, client *kinesis.Client, strea
 		return fmt.Errorf("record %s of shard %s has not come in %s, %s behind the tip", c.after, c.shard, proofPatience, c.behind)
 	}
 	return nil
+}
+
+// keptSince is a time such that what arrived then or later is still in the stream when it answers; zero when the answer bears no
+// time. It goes by the shortest retention that there is, and not by the stream's own: that may have been raised a moment ago,
+// which brings nothing back that was dropped before
+// (https://docs.aws.amazon.com/kinesis/latest/APIReference/API_IncreaseStreamRetentionPeriod.html).
+func keptSince(answer middleware.Metadata) time.Time {
+	answered, ok := awsmiddleware.GetServerTime(answer)
+	if !ok {
+		return time.Time{}
+	}
+	return answered.Add(keptMargin - leastRetention)
 }
 
 // readAt is a time before the one at which an answer's records were read, by the clock of who answered: that of the answer,

@@ -303,6 +303,37 @@ func TestAsOf(t *testing.T) {
 	}
 }
 
+// Since when everything is kept is told by the server's clock, with every page, as of when its records were fetched, and for the
+// shortest retention that a stream can have had.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	for _, ahead := range []time.Duration{0, 1000 * time.Hour, -1000 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			st := newStub(1)
+			st.clock, st.hours = ahead, 8760
+			st.fill(0, 2, 1000)
+			s := NewSource(st.client(), stubStream)
+			want := time.Now().Add(ahead - 24*time.Hour + keptMargin)
+			after := ""
+			for page := range 2 {
+				p, err := s.Read(t.Context(), shardName(0), after, 1)
+				if err != nil || len(p.Records) != 1 || p.Kept.Sub(want).Abs() > time.Second {
+					t.Errorf("clock %s: page %d: all of %d records since %s, %v, want %s", ahead, page, len(p.Records), p.Kept, err, want)
+					return
+				}
+				after = p.Records[0].Sequence
+				if err := pause(t.Context(), time.Minute); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want = time.Now().Add(ahead - 24*time.Hour + keptMargin)
+			if p, err := s.Read(t.Context(), shardName(0), after, 1); err != nil || p.Kept.Sub(want).Abs() > 2*time.Second {
+				t.Errorf("clock %s: at the tip: all since %s, %v, want %s", ahead, p.Kept, err, want)
+			}
+		})
+	}
+}
+
 // Only what reaches the tip has a time: neither a piece of an answer, nor an answer of as many records as were asked for, nor
 // one that lies behind.
 func TestAsOfOnlyAtTheTip(t *testing.T) {
