@@ -16,6 +16,7 @@ type cli struct {
 	Ingest ingestCmd `cmd:"" help:"Run a front end on AWS: Kinesis, S3 and DynamoDB behind the HTTP API."`
 	consumerCommands
 	Check   checkCmd   `cmd:"" help:"Prove that everything configured on AWS can be reached and used."`
+	Fleet   fleetCmd   `cmd:"" help:"Show who works on which shard on AWS, how far that is, and what nobody works on."`
 	Send    sendCmd    `cmd:"" help:"Post files, NDJSON, directories or standard input."`
 	Get     getCmd     `cmd:"" help:"Print a document by its id, byte for byte."`
 	Query   queryCmd   `cmd:"" help:"Run SQL over the lake."`

@@ -35,7 +35,7 @@ func (s *Stream) Check(ctx context.Context) (StreamState, error) {
 	}
 	shards, err := s.Shards(ctx)
 	if err != nil {
-		return state, advised(err, s.client.Options().Region, "kinesis:ListShards")
+		return state, err
 	}
 	if state.WriteProven, err = s.rehearse(ctx, shards[0].ID); err != nil {
 		return state, advised(err, s.client.Options().Region, "kinesis:PutRecords")
@@ -76,7 +76,7 @@ func (s *Source) Check(ctx context.Context) (StreamState, error) {
 	}
 	shards, err := s.Shards(ctx)
 	if err != nil {
-		return state, advised(err, s.client.Options().Region, "kinesis:ListShards")
+		return state, err
 	}
 	if len(shards) == 0 {
 		return state, fmt.Errorf("stream %s has no shard", s.name)

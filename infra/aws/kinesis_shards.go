@@ -27,7 +27,7 @@ func listShards(ctx context.Context, client *kinesis.Client, stream string) ([]t
 	for {
 		out, err := client.ListShards(ctx, in)
 		if err != nil {
-			return nil, fmt.Errorf("list the shards of stream %s: %w", stream, err)
+			return nil, fmt.Errorf("list the shards of stream %s: %w", stream, advised(err, client.Options().Region, "kinesis:ListShards"))
 		}
 		for _, s := range out.Shards {
 			if id := sdk.ToString(s.ShardId); !seen[id] { // pages are not of one moment
