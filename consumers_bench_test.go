@@ -160,6 +160,8 @@ func (s *countingSink) Checkpoint(context.Context, string) (consumer.Checkpoint,
 	return consumer.Checkpoint{}, nil
 }
 
+func (s *countingSink) Durable(string) (consumer.Durable, bool) { return consumer.Durable{}, false }
+
 func (s *countingSink) Deliver(_ context.Context, b consumer.Batch) error {
 	if n := int64(len(b.Entries)); n > 0 && s.left.Add(-n) == 0 {
 		close(s.done)

@@ -163,3 +163,32 @@ func TestReportsAge(t *testing.T) {
 		t.Errorf("nothing told: %+v", got)
 	}
 }
+
+// A shard that another worker has read to its end is known to need nobody before this one has seen that for itself.
+func TestDrainedByAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "parent")
+		w.send("parent", w.inline())
+		w.stream.split("parent", "child")
+		p := w.start("one")
+		eventually(t, time.Minute, "the event", w.complete)
+		elapse(testLife)
+		p.shutdown()
+		w.faults.set(func(call string, _ bool) error {
+			if call == "PutLease" {
+				return errInjected
+			}
+			return nil
+		})
+		p = w.start("two")
+		elapse(time.Second)
+		for _, f := range []*Fleet{p.indexFleet, p.lakeFleet} {
+			s := f.Stats().Shards
+			if len(s) != 2 || s[0].Shard != "child" || s[0].Drained || !s[1].Drained || s[1].Owner != "" {
+				t.Errorf("%+v, want the parent drained", s)
+			}
+		}
+		p.shutdown()
+	})
+}
