@@ -10,6 +10,7 @@ import (
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"penstock/consumer"
@@ -51,9 +52,10 @@ func prove(ctx context.Context, what, region, probe string, steps []step, clean 
 // mustBe is check for who does not make the table.
 func (k tableKeys) mustBe(ctx context.Context, client *dynamodb.Client) error {
 	err := k.check(ctx, client)
-	if hasCode(err, "ResourceNotFoundException") {
+	var missing *types.ResourceNotFoundException
+	if errors.As(err, &missing) {
 		return fmt.Errorf("table %s is not in region %s: check the name and AWS_REGION, or start a process of the deployment, which "+
-			"makes it: %w", k.table, client.Options().Region, err)
+			"makes it: %w", k.table, client.Options().Region, missing)
 	}
 	return err
 }
