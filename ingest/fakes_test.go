@@ -539,9 +539,9 @@ func (w *world) leftovers() string {
 	case len(w.stream.broken) != 0:
 		return strings.Join(w.stream.broken, "\n")
 	}
-	w.Ingest.calls.mu.Lock()
-	free := w.Ingest.calls.free
-	w.Ingest.calls.mu.Unlock()
+	w.calls.mu.Lock()
+	free := w.calls.free
+	w.calls.mu.Unlock()
 	if free != w.cfg.Calls {
 		return fmt.Sprintf("%d free calls, want %d", free, w.cfg.Calls)
 	}

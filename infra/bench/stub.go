@@ -62,7 +62,9 @@ func (s *stub) serve(ctx *fasthttp.RequestCtx) {
 		ctx.SetBodyString(`{"__type":"UnknownOperationException"}`)
 	case string(ctx.Path()) == countsPath:
 		ctx.SetBody(encode(stubCounts{s.calls.Load(), s.records.Load(), s.events.Load()}))
-	case !ctx.IsHead(): // HEAD of the bucket: it is there
+	case ctx.QueryArgs().Has("list-type"): // of S3: the bucket is there, and empty
+		ctx.SetBodyString(`<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>`)
+	default:
 		ctx.SetStatusCode(http.StatusNotFound)
 	}
 }
