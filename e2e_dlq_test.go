@@ -19,7 +19,7 @@ func (s *server) command(args ...string) (stdout string, status int) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := program(ctx, args...)
-	cmd.Env = append(cmd.Env, "PENSTOCK_URL="+s.url)
+	cmd.Env = append(cmd.Env, "PENSTOCK_URL="+s.url, "PENSTOCK_KEY="+s.key)
 	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
