@@ -55,7 +55,7 @@ type finding struct {
 
 // Run proves everything at once, so that all that is wrong is seen at once, each for checkTimeout at most.
 func (c *checkCmd) Run(ctx context.Context, out *output) error {
-	if err := c.awsFlags.validate(); err != nil {
+	if err := c.validate(); err != nil {
 		return err
 	}
 	p, err := connectAWS(ctx, &c.awsFlags)
