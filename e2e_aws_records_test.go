@@ -241,7 +241,7 @@ func TestConformTrimmed(t *testing.T) {
 	if err := horizon.Trim(d.name, shard, kept); err != nil {
 		t.Fatal(err)
 	}
-	_, trimmed := faulty(t, faultproxy.Kinesis, []faultproxy.Law{horizon.Law()})
+	_, trimmed := faulty(t, faultproxy.Kinesis, []faultproxy.Law{horizon.Law(), faultproxy.Ahead(25 * time.Hour)})
 	for _, s := range []*server{d.consumer("index", trimmed), d.consumer("lake", trimmed)} {
 		s.awaitLog("shard stopped: the stream trimmed events that this sink does not have", "shard "+shard+" goes on at "+kept)
 	}

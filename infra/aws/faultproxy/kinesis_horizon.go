@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Horizon makes records disappear from the start of shards, as retention does, which no peer can be told to. A position before
@@ -50,6 +51,26 @@ func (h *Horizon) Law() Law {
 			}
 			told["Records"] = mustJSON(h.left(r.shard, page.Records))
 			return a.with(mustJSON(told)), nil
+		}
+	}
+}
+
+// Ahead has the peer's answers bear a Date that much later than it is, as if so much time had passed since what came before:
+// no stream drops a record on its first day.
+func Ahead(d time.Duration) Law {
+	return func(_ Clock, next deliver) deliver {
+		return func(ctx context.Context, r *request) (*answer, error) {
+			a, err := next(ctx, r)
+			if err != nil {
+				return a, err
+			}
+			date, err := http.ParseTime(a.header.Get("Date"))
+			if err != nil {
+				return nil, fmt.Errorf("fault proxy: Date of an answer: %w", err)
+			}
+			later := &answer{a.status, a.header.Clone(), a.body}
+			later.header.Set("Date", date.Add(d).Format(http.TimeFormat))
+			return later, nil
 		}
 	}
 }
