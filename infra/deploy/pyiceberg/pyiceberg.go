@@ -10,6 +10,7 @@ import (
 	_ "embed" // the script
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,33 +27,61 @@ var (
 const maxRow = 64 << 20
 
 // Row is a row of the table, as far as tests want it.
-type Row struct{ ID, SHA256, Data string }
+type Row struct{ ID, SHA256, Data, Shard string }
 
 // Read gives the rows of a table, DATABASE.TABLE, in no order. Region, credentials and endpoints are the AWS SDK's variables.
 func Read(ctx context.Context, table string) ([]Row, error) {
+	var rows []Row
+	err := Each(ctx, table, "", func(row Row) error {
+		rows = append(rows, row)
+		return nil
+	})
+	return rows, err
+}
+
+// Each visits the rows of a table as Read gives them, one at a time, or those for which a filter of pyiceberg's holds, such as
+// "type = 'order'". An error of visit ends it and is returned.
+func Each(ctx context.Context, table, filter string, visit func(Row) error) error {
 	python, err := install(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("install pyiceberg: %w", err)
+		return fmt.Errorf("install pyiceberg: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, python, "-", table)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, python, "-", table, filter)
 	cmd.Stdin = bytes.NewReader(script)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("pyiceberg: %w\n%s", err, stderr.Bytes())
+		return fmt.Errorf("pyiceberg: %w", err)
 	}
-	var rows []Row
-	lines := bufio.NewScanner(bytes.NewReader(out))
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("pyiceberg: %w", err)
+	}
+	err = eachLine(out, visit)
+	if err != nil {
+		cancel() // what is left is of no use
+	}
+	if ended := cmd.Wait(); err == nil && ended != nil {
+		return fmt.Errorf("pyiceberg: %w\n%s", ended, stderr.Bytes())
+	}
+	return err
+}
+
+func eachLine(out io.Reader, visit func(Row) error) error {
+	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, maxRow)
 	for lines.Scan() {
 		var row Row
 		if err := json.Unmarshal(lines.Bytes(), &row); err != nil {
-			return nil, fmt.Errorf("pyiceberg: %w in %.200s", err, lines.Bytes())
+			return fmt.Errorf("pyiceberg: %w in %.200s", err, lines.Bytes())
 		}
-		rows = append(rows, row)
+		if err := visit(row); err != nil {
+			return err
+		}
 	}
-	return rows, lines.Err()
+	return lines.Err()
 }
 
 // install returns a Python that has what is pinned.

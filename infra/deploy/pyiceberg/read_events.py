@@ -1,6 +1,8 @@
 """Prints the lake's events as pyiceberg reads them through the Glue catalog, one JSON object a line, in no order.
 
-    python read_events.py DATABASE.TABLE
+    python read_events.py DATABASE.TABLE [FILTER]
+
+FILTER is a row filter of pyiceberg's, such as "type = 'order'".
 
 Region, credentials and endpoints are AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL_GLUE and
 AWS_ENDPOINT_URL_S3, the last two where they are not AWS's own. What it needs is pinned in requirements.txt.
@@ -23,11 +25,12 @@ SETTINGS = {
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
     settings = {name: os.environ[variable] for name, variable in SETTINGS.items() if variable in os.environ}
     table = load_catalog("penstock", type="glue", **settings).load_table(sys.argv[1])
-    for batch in table.scan().to_arrow_batch_reader():
+    filters = [condition for condition in sys.argv[2:] if condition]
+    for batch in table.scan(*filters).to_arrow_batch_reader():
         for row in batch.to_pylist():
             print(json.dumps(row, default=str, ensure_ascii=False))
 
