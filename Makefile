@@ -4,7 +4,7 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO_BUILD = go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: help run test race lint demo bench endure build static stack conformance bin/stack bin/penstock-frontend tools-present
+.PHONY: help run test race lint demo bench endure build static stack conformance chaos bin/stack bin/penstock-aws bin/penstock-frontend tools-present
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -47,13 +47,15 @@ build: tools-present ## bin/penstock, one binary with everything embedded
 AWS_MAX = 90000000
 FRONTEND_MAX = 20000000
 
+bin/penstock-aws:
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO_BUILD) -tags nolocal -o $@ .
+
 bin/penstock-frontend:
 	@mkdir -p bin
 	CGO_ENABLED=0 $(GO_BUILD) -tags nolocal,frontend -o $@ .
 
-static: bin/penstock-frontend ## bin/penstock-aws and bin/penstock-frontend, static binaries without what is embedded for one machine
-	@mkdir -p bin
-	CGO_ENABLED=0 $(GO_BUILD) -tags nolocal -o bin/penstock-aws .
+static: bin/penstock-aws bin/penstock-frontend ## bin/penstock-aws and bin/penstock-frontend, static binaries without what is embedded for one machine
 	@weigh() { size=$$(wc -c <$$1); [ $$size -le $$2 ] || { \
 	  echo "$$1 has $$size bytes, at most $$2 are wanted: see what it links with go list -deps"; exit 1; }; }; \
 	  weigh bin/penstock-aws $(AWS_MAX); weigh bin/penstock-frontend $(FRONTEND_MAX)

@@ -12,5 +12,6 @@
 // Requests reach the peer with the host, the path and the headers that the client has signed. Those that are changed on the
 // way (some records of a PutRecords) no longer match their signature, which only versitygw checks.
 //
-// It imports the standard library alone. It must never be imported by anything but tests.
+// It imports the standard library alone. It must never be imported by anything but tests, of which
+// infra/deploy/chaos is one.
 package faultproxy
