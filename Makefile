@@ -36,6 +36,10 @@ conformance: bin/stack ## the AWS adapters and every port's suite on them, again
 	PENSTOCK_CONFORMANCE=1 bin/stack run -- go test -count=1 -timeout 20m ./infra/aws/... ./infra/deploy/... && \
 	  PENSTOCK_CONFORMANCE=1 bin/stack run -- go test -count=1 -timeout 10m -run Conform .
 
+chaos: bin/stack bin/penstock-aws ## break a deployment on real peers for DURATION (10m), then prove every ack; SEED=n replays (docs/chaos.md)
+	go build -o bin/chaos ./infra/deploy/chaos
+	bin/stack run --shards 4 -- bin/chaos -json bin/chaos.json $(if $(DURATION),-duration $(DURATION)) $(if $(SEED),-seed $(SEED))
+
 endure: build ## measure what time does to it: a simulated month, and 20 minutes at 70 % load (an hour; 40 GB of disk)
 	go run ./infra/bench -endure -server bin/penstock -json bin/endure.json
 
