@@ -47,6 +47,7 @@ var (
 	freezeEvery  = [2]time.Duration{12 * time.Second, 14 * time.Second}
 	freezeFor    = [2]time.Duration{11 * time.Second, 13 * time.Second} // longer than a lease lives, so that shards are taken over
 	reshardEvery = [2]time.Duration{7 * time.Second, 12 * time.Second}
+	reshardSlow  = [2]time.Duration{25 * time.Second, 40 * time.Second} // as AWS would; in long rounds, since every ancestor is read again
 	weatherEvery = [2]time.Duration{5 * time.Second, 9 * time.Second}
 )
 
@@ -86,8 +87,12 @@ func newSchedule(seed uint64, length time.Duration, processes, weathers []string
 		all = append(all, a)
 	}
 	shards := rand.New(rand.NewPCG(seed, 2))
+	pauses := reshardEvery
+	if length >= longRound {
+		pauses = reshardSlow
+	}
 	for at, n := time.Duration(0), 0; ; n++ {
-		if at += between(shards, reshardEvery); at >= length {
+		if at += between(shards, pauses); at >= length {
 			break
 		}
 		a := action{At: at, Kind: split, Pick: shards.Uint32()}
