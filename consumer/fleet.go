@@ -234,18 +234,14 @@ func (f *Fleet) awaitParents(ctx context.Context, shard Shard) error {
 	}
 }
 
-// ancestors are the listed shards that the shard came from by splits and merges, each once.
-func (f *Fleet) ancestors(shard Shard) []string {
+// parents are the listed shards that the shard came from by a split or a merge.
+func (f *Fleet) parents(shard string) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var found []string
-	for open := slices.Clone(shard.Parents); len(open) > 0; open = open[1:] {
-		if parent, listed := f.listed[open[0]]; listed && !slices.Contains(found, parent.ID) {
-			found = append(found, parent.ID)
-			open = append(open, parent.Parents...)
-		}
-	}
-	return found
+	return slices.DeleteFunc(slices.Clone(f.listed[shard].Parents), func(parent string) bool {
+		_, listed := f.listed[parent]
+		return !listed
+	})
 }
 
 // markDrained remembers that the sink holds the shard to its end: it needs no worker any more.

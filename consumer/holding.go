@@ -31,10 +31,7 @@ func (f *Fleet) start(ctx, keepCtx context.Context, lease Lease) {
 		},
 	}
 	if f.cfg.History != nil {
-		shard := h.worker.shard
-		h.worker.window = &window{
-			history: f.cfg.History, shard: shard.ID, ancestors: func() []string { return f.ancestors(shard) },
-		}
+		h.worker.window = &window{history: f.cfg.History, shard: lease.Shard, parents: f.parents}
 	}
 	f.held[lease.Shard] = h
 	f.mu.Unlock()

@@ -32,9 +32,9 @@ type History interface {
 //
 // It takes about 120 bytes for each event of the last 7 minutes; a shard takes 1 MB a second.
 type window struct {
-	history   History
-	shard     string
-	ancestors func() []string // those that the stream still lists
+	history History
+	shard   string
+	parents func(shard string) []string // those that the stream still lists
 
 	// Everything that arrived since then and stands at or before through is in here; zero: nothing is known.
 	since   time.Time
@@ -88,33 +88,77 @@ func (w *window) single(ctx context.Context, entries []Entry, from, to schemas.P
 	return kept, nil
 }
 
-// rebuild reads the past up to the position, through all ancestors.
+// rebuild reads the past up to the position, through the ancestors that may hold any of it.
 func (w *window) rebuild(ctx context.Context, since time.Time, to schemas.Position) error {
-	*w = window{history: w.history, shard: w.shard, ancestors: w.ancestors, latest: map[[schemas.IDBytes]byte]int{}}
-	for _, shard := range w.ancestors() {
-		err := w.history.ReadSince(ctx, shard, since, "", func(r Record) error {
-			w.addRecord(r, false, maxSub)
-			return nil
-		})
-		if err != nil && !errors.Is(err, ErrNotFound) { // one that is gone held nothing that is young enough
+	*w = window{history: w.history, shard: w.shard, parents: w.parents, latest: map[[schemas.IDBytes]byte]int{}}
+	open, err := w.openBefore(ctx, since, to)
+	if err != nil {
+		return err
+	}
+	if !open {
+		if err := w.readAncestors(ctx, since); err != nil {
 			return err
 		}
 	}
-	if !to.IsZero() {
-		err := w.history.ReadSince(ctx, w.shard, since, to.Sequence, func(r Record) error {
-			last := maxSub
-			if r.Sequence == to.Sequence {
-				last = to.Sub
-			}
-			w.addRecord(r, true, last)
-			return nil
-		})
-		if err != nil {
+	if !to.IsZero() { // last, since rewind takes back the shard's own from the end
+		if _, err := w.read(ctx, w.shard, since, to); err != nil {
 			return err
 		}
 	}
 	w.since, w.through = since, to
 	return nil
+}
+
+// openBefore reports whether the shard is known to have held a record at or before the position that arrived before since.
+func (w *window) openBefore(ctx context.Context, since time.Time, to schemas.Position) (open bool, err error) {
+	if to.IsZero() {
+		return false, nil
+	}
+	enough := errors.New("enough was seen")
+	err = w.history.ReadSince(ctx, w.shard, since.Add(-arrivalSlack), to.Sequence, func(r Record) error {
+		open = r.Arrived.Before(since)
+		return enough
+	})
+	if errors.Is(err, enough) {
+		err = nil
+	}
+	return open, err
+}
+
+// readAncestors reads those of whom something may have arrived since then, the nearest first. A shard is open only when its parents
+// are closed; so where one held a record before, all that its own ancestors held came earlier. Without this a worker would read
+// again whatever the shard came from in all the time that the stream keeps.
+func (w *window) readAncestors(ctx context.Context, since time.Time) error {
+	seen := map[string]bool{}
+	for line := w.parents(w.shard); len(line) > 0; line = line[1:] {
+		if seen[line[0]] {
+			continue
+		}
+		seen[line[0]] = true
+		open, err := w.read(ctx, line[0], since, schemas.Position{})
+		if err != nil && !errors.Is(err, ErrNotFound) { // one that is gone held nothing that is young enough
+			return err
+		}
+		if !open {
+			line = append(line, w.parents(line[0])...)
+		}
+	}
+	return nil
+}
+
+// read takes in what of a shard arrived since then, up to the position, or all to its end when that is zero. It reports whether the
+// shard held a record that arrived a little before.
+func (w *window) read(ctx context.Context, shard string, since time.Time, to schemas.Position) (open bool, err error) {
+	err = w.history.ReadSince(ctx, shard, since.Add(-arrivalSlack), to.Sequence, func(r Record) error {
+		last := maxSub
+		if !to.IsZero() && r.Sequence == to.Sequence {
+			last = to.Sub
+		}
+		open = open || r.Arrived.Before(since)
+		w.addRecord(r, shard == w.shard, last)
+		return nil
+	})
+	return open, err
 }
 
 const maxSub = schemas.MaxAggregateEvents * schemas.MaxAggregateEvents // more than any record has

@@ -64,18 +64,23 @@ func TestWindowGoesByContentAlone(t *testing.T) {
 			}
 		}
 		fill("parent")
-		w.stream.split("parent", "child")
+		w.stream.split("parent", "parent2")
+		fill("parent2")
+		w.stream.split("parent2", "child")
 		fill("child")
+		parents := map[string][]string{"child": {"parent2"}, "parent2": {"parent", "gone"}}
 
 		all := decodePage("lake", "child", Page{Records: w.stream.records["child"]}, Checkpoint{}).entries
-		want := singles(decodePage("lake", "parent", Page{Records: w.stream.records["parent"]}, Checkpoint{}).entries, all)
+		want := singles(decodePage("lake", "parent", Page{
+			Records: slices.Concat(w.stream.records["parent"], w.stream.records["parent2"]),
+		}, Checkpoint{}).entries, all)
 
 		var win *window
 		kept := map[schemas.Position]bool{}
 		pos := 0 // the next entry
 		for round := 0; pos < len(all) || round < 3; round++ {
 			if win == nil || rapid.IntRange(0, 4).Draw(t, "new worker") == 0 {
-				win = &window{history: w.stream, shard: "child", ancestors: func() []string { return []string{"parent", "gone"} }}
+				win = &window{history: w.stream, shard: "child", parents: func(shard string) []string { return parents[shard] }}
 			}
 			if rapid.IntRange(0, 3).Draw(t, "rewind") == 0 && pos > 0 {
 				pos = rapid.IntRange(0, pos).Draw(t, "to")
@@ -118,11 +123,79 @@ func singles(earlier, entries []Entry) map[schemas.Position]bool {
 	return want
 }
 
+// countedHistory counts how often each shard is read back.
+type countedHistory struct {
+	History
+	reads map[string]int
+}
+
+func (h countedHistory) ReadSince(ctx context.Context, shard string, since time.Time, upTo string, visit func(Record) error) error {
+	h.reads[shard]++
+	return h.History.ReadSince(ctx, shard, since, upTo, visit)
+}
+
+// TestWindowReadsNoMoreThanItNeeds: of a long line of ancestors those are read back in which something may have arrived within the
+// window, and no others.
+func TestWindowReadsNoMoreThanItNeeds(t *testing.T) {
+	t.Parallel()
+	const ancestors = 20
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		open time.Duration // each ancestor, with a record every 30 s
+		own  time.Duration // the shard until the entry
+		most int           // of ancestors that are read
+	}{
+		"the shard is older than the window":    {time.Hour, doubleSpan + 2*arrivalSlack, 0},
+		"the shard is young, its parent old":    {time.Hour, time.Minute, 1},
+		"the shard is new":                      {time.Hour, 0, 1},
+		"splits every two minutes":              {2 * time.Minute, time.Minute, 4},
+		"splits so fast that all may hold some": {10 * time.Second, 0, ancestors},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, "0")
+			at := start
+			parents := map[string][]string{}
+			fill := func(shard int, d time.Duration) {
+				id := fmt.Sprint(shard)
+				if shard > 0 {
+					parents[id] = []string{fmt.Sprint(shard - 1)}
+					w.stream.split(fmt.Sprint(shard-1), id)
+				}
+				for end := at.Add(d); at.Before(end); at = at.Add(min(30*time.Second, end.Sub(at))) {
+					w.send(id, w.inline())
+					records := w.stream.records[id]
+					records[len(records)-1].Arrived = at
+				}
+			}
+			for i := range ancestors {
+				fill(i, c.open)
+			}
+			fill(ancestors, c.own)
+			shard, from := fmt.Sprint(ancestors), schemas.Position{}
+			if own := w.stream.records[shard]; len(own) > 0 {
+				from = schemas.Position{Sequence: own[len(own)-1].Sequence}
+			}
+			h := countedHistory{w.stream, map[string]int{}}
+			win := &window{history: h, shard: shard, parents: func(shard string) []string { return parents[shard] }}
+			e := Entry{Position: schemas.Position{Sequence: from.Sequence + "9"}, Arrived: at}
+			e.Event.ID = schemas.NewID(at)
+			if _, err := win.single(t.Context(), []Entry{e}, from, e.Position); err != nil {
+				t.Fatal(err)
+			}
+			delete(h.reads, shard)
+			if len(h.reads) != c.most {
+				t.Errorf("%d ancestors are read back, want %d: %v", len(h.reads), c.most, h.reads)
+			}
+		})
+	}
+}
+
 // TestWindowForgets: what is too old for anything that may come takes no memory.
 func TestWindowForgets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "a")
-	win := &window{history: w.stream, shard: "a", ancestors: func() []string { return nil }}
+	win := &window{history: w.stream, shard: "a", parents: func(string) []string { return nil }}
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var from schemas.Position
 	for i := range 5000 {
