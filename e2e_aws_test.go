@@ -115,6 +115,14 @@ func (d *deployment) start(service, last, listen string, settings ...string) *se
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	d.t.Cleanup(func() {
+		for line := range strings.Lines(s.log()) {
+			if !strings.HasPrefix(line, "time=") {
+				d.t.Errorf("%s: not a line of our log: %s", service, line)
+				return
+			}
+		}
+	})
 	s.key = composeKey
 	s.awaitHealth(append(process.Health, "--url", cmp.Or(s.url, s.admin)))
 	return s

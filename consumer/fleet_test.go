@@ -342,3 +342,34 @@ func (failingSink) Run(ctx context.Context) error {
 	pause(ctx, time.Minute)
 	return errInjected
 }
+
+// TestDestinationsAreDown: while the stores refuse everything nothing is lost and nothing passed over; events go on to arrive, and
+// are all there, once, when the stores are back.
+func TestDestinationsAreDown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "a", "b")
+		p := w.start("one")
+		w.send("a", w.inline())
+		eventually(t, time.Minute, "what came before", w.complete)
+		stored := w.index.size()
+		w.faults.set(func(call string, done bool) error {
+			if !done && (call == "Append" || call == "Apply") {
+				return errInjected
+			}
+			return nil
+		})
+		for range 20 {
+			w.send("a", w.inline())
+			w.send("b", w.inline())
+			elapse(30 * time.Second)
+		}
+		if n := w.index.size(); n != stored {
+			t.Errorf("%d events were stored by an index that is down", n-stored)
+		}
+		w.faults.set(nil)
+		eventually(t, 2*time.Minute, "everything, since the stores are back", w.complete)
+		p.shutdown()
+		w.verify()
+	})
+}

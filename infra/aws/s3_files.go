@@ -117,7 +117,7 @@ func (f *Files) get(key, byteRange string, read func(*s3.GetObjectOutput) error)
 		in.Range = &byteRange
 	}
 	for range readTries {
-		if out, err = f.client.GetObject(ctx, in, quiet); err != nil {
+		if out, err = f.client.GetObject(ctx, in); err != nil {
 			return nil, f.failed("read", key, err)
 		}
 		if err = errors.Join(read(out), out.Body.Close()); err == nil {
@@ -126,9 +126,6 @@ func (f *Files) get(key, byteRange string, read func(*s3.GetObjectOutput) error)
 	}
 	return nil, f.failed("read", key, err)
 }
-
-// quiet: ranges have no checksum, which the SDK would say of each.
-func quiet(o *s3.Options) { o.DisableLogOutputChecksumValidationSkipped = true }
 
 // failed says what was being done to an object, in the form that iceberg-go expects.
 func (f *Files) failed(op, key string, err error) error {
