@@ -65,7 +65,7 @@ func openIngest(ctx context.Context, c *ingestCmd, logs io.Writer) (_ *ingestPro
 		return nil, err
 	}
 	budget := ingest.NewBudget(int64(c.Memory))
-	ledger := aws.NewLedger(p.aws.index, p.aws.watermark.Index)
+	ledger := aws.NewLedger(p.aws.clients, p.aws.tables, p.aws.index, p.aws.watermark.Index)
 	checks := []func(context.Context) error{p.aws.bodies.Check}
 	if c.serves(routesIngest) {
 		checks = append(checks, func(ctx context.Context) (err error) {

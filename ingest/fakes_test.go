@@ -442,7 +442,8 @@ type fakeLedger struct {
 	mu    sync.Mutex
 	err   error
 	asked int
-	slow  bool // it has no answer before its context ends
+	tries []string // the claims that were told, to be put again
+	slow  bool     // it has no answer before its context ends
 }
 
 func (l *fakeLedger) Stored(ctx context.Context, ids []string) ([]bool, error) {
@@ -464,6 +465,16 @@ func (l *fakeLedger) Stored(ctx context.Context, ids []string) ([]bool, error) {
 		answer[i] = l.stream.copies(id) > 0
 	}
 	return answer, nil
+}
+
+func (l *fakeLedger) Retry(ctx context.Context, claim string, ids []string) ([]bool, error) {
+	answer, err := l.Stored(ctx, ids)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.tries = append(l.tries, claim)
+	}
+	return answer, err
 }
 
 // world is an Ingest on fakes.

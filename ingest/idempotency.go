@@ -104,8 +104,8 @@ func (r *request) claim(ctx context.Context, key string) (Claim, error) {
 	return a.claim, r.recall(ctx, a.claim)
 }
 
-// recall acks those open items that an earlier attempt made durable. The ledger answers nothing but what is final, and
-// in this process no earlier attempt is still under way; so an item that it does not know may be put again.
+// recall acks those open items that an earlier attempt made durable. The ledger answers nothing but what is final, to one attempt
+// at a time, and in this process no earlier attempt is still under way; so an item that it does not know may be put again.
 func (r *request) recall(ctx context.Context, claim Claim) error {
 	var ids []string
 	var open []place
@@ -119,7 +119,7 @@ func (r *request) recall(ctx context.Context, claim Claim) error {
 	if !claim.Done {
 		var err error
 		ledger := r.in.ledger
-		durable, err = aside(ctx, r.in, func(ctx context.Context) ([]bool, error) { return ledger.Stored(ctx, ids) })
+		durable, err = aside(ctx, r.in, func(ctx context.Context) ([]bool, error) { return ledger.Retry(ctx, claim.ID, ids) })
 		switch {
 		case errors.Is(err, ErrUnsettled):
 			return fmt.Errorf("%w: %w", ErrKeyInFlight, err)

@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -183,6 +184,9 @@ func TestCrashBetweenClaimAndStore(t *testing.T) {
 		}
 		if e := w.stream.events()[0]; e.ID != left.ID || !e.ReceivedTime.Equal(left.ReceivedTime) || !e.Time.Equal(left.ReceivedTime) {
 			t.Errorf("stored %+v", e)
+		}
+		if !slices.Equal(w.ledger.tries, []string{left.ID}) {
+			t.Errorf("the ledger was told of tries of %q", w.ledger.tries)
 		}
 		w.replays(t, `1`, ack, 1)
 		w.settle(t)

@@ -81,6 +81,10 @@ type Ledger interface {
 	// Stored reports for each id whether its event is on the stream. It answers only once every write that was begun
 	// before the call is either visible or impossible; if that can't be known in time it returns ErrUnsettled.
 	Stored(ctx context.Context, ids []string) ([]bool, error)
+	// Retry is Stored for who is about to put the events that are not there, those of a claim by its ID, and does so before ctx
+	// ends. To whoever asks next these are writes that were begun, since he has no other way to know of them: of two who ask
+	// at once one is told ErrUnsettled. When all are stored it is Stored.
+	Retry(ctx context.Context, claim string, ids []string) ([]bool, error)
 }
 
 // ErrUnsettled is returned by a Ledger that can't tell yet; the caller may ask again later.

@@ -40,6 +40,11 @@ func (l *Ledger) Stored(ctx context.Context, ids []string) ([]bool, error) {
 	return found, nil
 }
 
+// Retry implements ingest.Ledger. All who put events are in this process, which lets one try at a time be made with a key.
+func (l *Ledger) Retry(ctx context.Context, _ string, ids []string) ([]bool, error) {
+	return l.Stored(ctx, ids)
+}
+
 func unsettled(err error) error { return fmt.Errorf("%w: %w", ingest.ErrUnsettled, err) }
 
 // has is the index's, to which an erased event has been stored too: its request must not make it again.

@@ -108,6 +108,10 @@ func (f *stream) Stored(ctx context.Context, ids []string) ([]bool, error) {
 	return found, nil
 }
 
+func (f *stream) Retry(ctx context.Context, _ string, ids []string) ([]bool, error) {
+	return f.Stored(ctx, ids)
+}
+
 func (f *stream) count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
