@@ -55,9 +55,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		to, status = stderr, 2
 		_, _ = fmt.Fprintf(to, "penstock: %s: this build is the front end alone and has no such command\n\n", name) // as above
 	}
-	_, _ = fmt.Fprint(to, "Usage: penstock COMMAND [flags]\n\nCommands:\n")
+	_, _ = fmt.Fprint(to, "Usage: penstock COMMAND [flags]\n\nCommands:\n") // as above
 	for _, c := range commands {
-		_, _ = fmt.Fprintf(to, "  %-10s %s\n", c.name, c.help)
+		_, _ = fmt.Fprintf(to, "  %-10s %s\n", c.name, c.help) // as above
 	}
 	return status
 }

@@ -64,7 +64,7 @@ func run(args []string, stdout, stderr io.Writer) error {
 	case err != nil:
 		return fmt.Errorf("%w; seed %d, the logs of all processes are in %s", err, c.seed, c.dir)
 	case *keep:
-		_, _ = fmt.Fprintln(stderr, "the logs of all processes are in", c.dir)
+		_, _ = fmt.Fprintln(stderr, "the logs of all processes are in", c.dir) // for a person
 		return nil
 	default:
 		return os.RemoveAll(c.dir)

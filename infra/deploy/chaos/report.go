@@ -110,6 +110,7 @@ func (r report) vain() []finding {
 
 // print it for a person.
 func (r report) print(to io.Writer) {
+	// The verdict is the exit status and the file; whoever closed this does not want to read it.
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(to, format+"\n", args...) }
 	n := r.Requests
 	line("seed %d, %s of load", r.Seed, r.Length)

@@ -272,7 +272,7 @@ func (r *round) tell(stop <-chan struct{}) {
 	}
 }
 
-// say tells a person how it goes.
+// say tells a person how it goes. A round goes on without one, so its errors are dropped.
 func (r *round) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(r.out, "%4.0f s  %s\n", time.Since(r.began).Seconds(), fmt.Sprintf(format, args...))
 }
