@@ -18,7 +18,8 @@ import (
 const lateWrite = 6 * time.Minute
 
 // Ledger answers from the index, once that is past everything that the write of an event could still bring. When an event was
-// received its ID tells; that it is tried again later, with an idempotency key, is noted in the state table.
+// received its ID tells; that it is tried again later, with an idempotency key, is noted in the state table, under the second that
+// its ID and its claim's share.
 type Ledger struct {
 	index consumer.Index
 	// through is a time before which everything that arrived at the stream is in the index; zero: not known.
@@ -35,11 +36,22 @@ func NewLedger(c Clients, t Tables, index consumer.Index, through func(ctx conte
 	return &Ledger{index: index, through: through, state: state, now: (&clock{table: state}).now}
 }
 
-// Stored implements ingest.Ledger. It does not wait: until six minutes after an event's receipt the answer to one that the index
-// does not have is ingest.ErrUnsettled. Of an event that is tried again it may say that it is not stored, while it is on its way.
+// Stored implements ingest.Ledger. It does not wait: until six minutes after an event's receipt, and after any try since then with a
+// key of the same second, the answer to one that the index does not have is ingest.ErrUnsettled.
 func (l *Ledger) Stored(ctx context.Context, ids []string) ([]bool, error) {
-	stored, _, err := l.stored(ctx, ids)
-	return stored, err
+	stored, through, err := l.stored(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for i, id := range ids {
+		if stored[i] {
+			continue
+		}
+		if err := l.triesSettled(ctx, id, through); err != nil {
+			return nil, fmt.Errorf("%w: %w", ingest.ErrUnsettled, err)
+		}
+	}
+	return stored, nil
 }
 
 // stored also tells through when the index was when it was looked at.
@@ -76,21 +88,25 @@ func (l *Ledger) Retry(ctx context.Context, claim string, ids []string) ([]bool,
 	return stored, nil
 }
 
+// triesSettled fails unless the index was past all of every later try that might be one of this event. The event's own claim is
+// not known: in a batch its ID is another.
+func (l *Ledger) triesSettled(ctx context.Context, id string, through time.Time) error {
+	return l.state.query(ctx, triesOf(id), "", func(try item) (bool, error) {
+		return true, trySettled(try, through)
+	})
+}
+
 // noteTry fails unless the index was past all of the claim's last try, and this is noted as the next one.
 func (l *Ledger) noteTry(ctx context.Context, claim string, through time.Time) error {
-	key := stateKey("try#"+claim, "try")
+	key := stateKey(triesOf(claim), claim)
 	last, err := l.state.get(ctx, key)
 	if err != nil {
 		return err
 	}
 	condition, values := "attribute_not_exists(pk)", item(nil)
 	if last != nil {
-		at, err := last.number("a")
-		if err != nil {
-			return fmt.Errorf("last try of a claim: %w", err)
-		}
-		if !settled(timeOf(at), through) {
-			return errors.New("the index is not six minutes past the event's last try yet")
+		if err := trySettled(last, through); err != nil {
+			return err
 		}
 		condition, values = "t = :t", item{":t": last["t"]}
 	}
@@ -104,6 +120,27 @@ func (l *Ledger) noteTry(ctx context.Context, claim string, through time.Time) e
 		err = errors.New("another try has just begun")
 	}
 	return err
+}
+
+// triesOf is the partition of the tries with IDs of one second. What is no id of ours has none.
+func triesOf(id string) string {
+	made, err := schemas.IDTime(id)
+	if err != nil {
+		made = time.Unix(0, 0)
+	}
+	return fmt.Sprintf("try#%d", made.Unix())
+}
+
+// trySettled fails unless an index that is through to a time has all of a try that was noted.
+func trySettled(try item, through time.Time) error {
+	at, err := try.number("a")
+	if err != nil {
+		return fmt.Errorf("last try of a claim: %w", err)
+	}
+	if !settled(timeOf(at), through) {
+		return errors.New("the index is not six minutes past the event's last try yet")
+	}
+	return nil
 }
 
 // settledBy reports whether an index that is through to a time would have the event, had it been put on receipt alone. What is no id

@@ -37,10 +37,17 @@ func TestTriesConform(t *testing.T) {
 	index := &indexOf{}
 	l := NewLedger(c, newTables(t, c), index, func(context.Context) (time.Time, error) { return through, nil })
 	l.now = func(context.Context) (time.Time, error) { return now, nil }
-	id, other := schemas.NewID(received), schemas.NewID(received)
+	claim, stranger := schemas.NewID(received), schemas.NewID(received.Add(-time.Second))
+	id, other := schemas.DeriveID(claim, 0), schemas.DeriveID(claim, 1) // of a batch
+	look := func(what, id string, want error) {
+		t.Helper()
+		if got, err := l.Stored(t.Context(), []string{id}); !errors.Is(err, want) || want == nil && got[0] != slices.Contains(index.ids, id) {
+			t.Errorf("whoever only asks, %s: %v, %v; want %v", what, got, err, want)
+		}
+	}
 	ask := func(what string, want error) {
 		t.Helper()
-		got, err := l.Retry(t.Context(), id, []string{id, other})
+		got, err := l.Retry(t.Context(), claim, []string{id, other})
 		if !errors.Is(err, want) || want == nil && !slices.Equal(got, []bool{slices.Contains(index.ids, id), slices.Contains(index.ids, other)}) {
 			t.Errorf("%s: %v, %v; want %v", what, got, err, want)
 		}
@@ -50,15 +57,18 @@ func TestTriesConform(t *testing.T) {
 	at(6 * time.Minute)
 	ask("the first try may yet come", ingest.ErrUnsettled)
 	at(6*time.Minute + 2*time.Second)
+	look("nobody tries", id, nil)
 	ask("the first try can't come any more", nil)
 	ask("the second try has begun", ingest.ErrUnsettled)
+	look("the second try has begun", id, ingest.ErrUnsettled)
+	look("an event of another second", stranger, nil)
 	index.ids = []string{other}
 	at(12 * time.Minute)
 	ask("the second try may yet come", ingest.ErrUnsettled)
-	if got, err := l.Stored(t.Context(), []string{id}); err != nil || got[0] {
-		t.Errorf("whoever only asks: %v, %v", got, err)
-	}
+	look("the second try may yet come", id, ingest.ErrUnsettled)
+	look("what came", other, nil)
 	at(13 * time.Minute)
+	look("the second try can't come any more", id, nil)
 	ask("the second try can't come any more", nil)
 	index.ids = []string{id, other}
 	for range 2 {

@@ -30,7 +30,7 @@ import (
 //	checkpoint#<shard>          index            how far the index is: p S place, a N as of (ns; 0: unknown), e N end (0, 1)
 //	claim#<SHA-256 of its key>  claim            a claim: i S id, r N received (ns), f B fingerprint, d N 1 when done,
 //	                                             x N expiry (s, the table's TTL attribute), t B token
-//	try#<ID of a claim>         try              that its events are being put once more: a N since when (ns), x N expiry, t B token
+//	try#<its ID's second>       <ID of a claim>  that its events are being put once more: a N since when (ns), x N expiry, t B token
 //	dead#<sink>                 <shard>#<place>  a dead letter: a N arrived (ns), r S reason, s N bytes, o S key of the object
 //
 // A place is a position as text that sorts like it; see encodePlace. A token is made for one call, so that a call whose answer was

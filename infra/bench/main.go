@@ -26,6 +26,7 @@ func main() {
 type bench struct {
 	server   string        // the program under test
 	front    string        // the same, as a front end alone
+	consumer string        // the same, for AWS
 	dir      string        // where data directories and the comparators' files are made
 	rounds   int           // pairs of rounds
 	length   time.Duration // of one round
@@ -60,6 +61,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	flags.DurationVar(&b.load, "load", 20*time.Minute, "with -endure: length of the even load, 10s to 24h")
 	flags.StringVar(&b.server, "server", "bin/penstock", "the program under test")
 	flags.StringVar(&b.front, "front", "bin/penstock-frontend", "the front end alone, for the rows on AWS")
+	flags.StringVar(&b.consumer, "consumer", "bin/penstock-aws", "the build for AWS, for the rows on how consumers start")
 	flags.IntVar(&b.rounds, "rounds", 3, "pairs of rounds, 1 to 100")
 	flags.DurationVar(&b.length, "round", 2*time.Second, "length of one round, 100ms to 10m")
 	if err := flags.Parse(args); err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -56,12 +57,19 @@ func (b *bench) startServerOn(ctx context.Context, dir string) (*process, error)
 
 // startFront starts the front end alone over a stub of AWS.
 func (b *bench) startFront(ctx context.Context, stub string) (*process, error) {
+	return b.startFrontOn(ctx, stub, "127.0.0.1:0")
+}
+
+// startFrontOn starts it on an address.
+func (b *bench) startFrontOn(ctx context.Context, stub, address string) (*process, error) {
 	front, err := filepath.Abs(b.front)
 	if err != nil {
 		return nil, fmt.Errorf("-front: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, front, "ingest", "--routes", "ingest", "--listen", "127.0.0.1:0", "--bucket", "bench", "--log-level", "warn")
-	cmd.Env = append(os.Environ(), "AWS_ENDPOINT_URL=http://"+stub, "AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=bench",
+	cmd := exec.CommandContext(ctx, front, "ingest", "--routes", "ingest", "--listen", address, "--bucket", "bench", "--log-level", "warn")
+	// Without what the environment may say of other peers.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") || strings.HasPrefix(v, "PENSTOCK_") })
+	cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL=http://"+stub, "AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=bench",
 		"AWS_SECRET_ACCESS_KEY=bench", "AWS_EC2_METADATA_DISABLED=true")
 	return start(cmd)
 }

@@ -31,7 +31,7 @@ type row struct {
 }
 
 func (b *bench) rows() []row {
-	return []row{
+	rows := []row{
 		{"ack 1 KB, 256 connections", func(ctx context.Context) ([]measure, error) { return b.ack(ctx, 256) }},
 		{"ack 1 KB, 1 connection", b.ackAlone},
 		{"NDJSON 1,000 × 1 KB", b.batches},
@@ -51,7 +51,14 @@ func (b *bench) rows() []row {
 		{"aws: ack 1 KB, 1,024 connections", b.ackedOnAWS(1024, atLeast(0.80))},
 		{"aws: ack 1 KB, 1 connection", b.ackedOnAWS(1, nil)},
 		{"aws: ack 200 B, 2,048 connections", b.gathered},
+		{"aws: start of the front end", b.frontStart},
 	}
+	if os.Getenv(kinesisEndpoint) != "" {
+		rows = append(rows,
+			row{"aws: start of an index consumer", b.consumerStart("index")},
+			row{"aws: start of a lake consumer", b.consumerStart("lake")})
+	}
+	return rows
 }
 
 // endurance are the rows of `make endure`.

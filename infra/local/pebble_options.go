@@ -13,13 +13,11 @@ import (
 const cacheSize = 64 << 20
 
 // stateOptions fit a log that is written once, read once or twice soon after, and removed in ranges.
-// syncGap is how long after a sync the next one waits.
-func stateOptions(fsys vfs.FS, h *health, cache *pebble.Cache, syncGap func() time.Duration) *pebble.Options {
+func stateOptions(fsys vfs.FS, h *health, cache *pebble.Cache) *pebble.Options {
 	// Records of some size are written once to a blob file and not again by every compaction.
 	opts := options(fsys, h, cache, 4<<10)
 	// A trim gives its disk space back soon, also when nothing is written after it.
 	opts.FlushDelayDeleteRange = 10 * time.Second
-	opts.WALMinSyncInterval = syncGap
 	// Fresh files stay as they are: most of what is in them is trimmed soon.
 	opts.ApplyCompressionSettings(func() pebble.DBCompressionSettings {
 		settings := pebble.DBCompressionBalanced

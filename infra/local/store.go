@@ -144,7 +144,7 @@ func (s *Store) openState(ctx context.Context, cache *pebble.Cache) (*pebble.DB,
 		err error
 	}
 	done := make(chan opened, 1)
-	opts := stateOptions(s.cfg.FS, s.health, cache, s.syncGap)
+	opts := stateOptions(s.cfg.FS, s.health, cache)
 	go func() {
 		db, err := pebble.Open(stateDir(s.cfg.FS, s.cfg.Dir), opts)
 		done <- opened{db, err}
@@ -164,15 +164,6 @@ func (s *Store) openState(ctx context.Context, cache *pebble.Cache) (*pebble.DB,
 		}
 	}()
 	return nil, cause
-}
-
-// syncGap lets concurrent writes gather for one sync where one alone would not wait: back to back, syncs carry less each and
-// take the disk longer. Two writes under way are the sign of others to come.
-func (s *Store) syncGap() time.Duration {
-	if len(s.slots) > 1 {
-		return time.Millisecond
-	}
-	return 0
 }
 
 func (s *Store) openParts() error {
