@@ -21,22 +21,22 @@ type queryCmd struct {
 	remote
 	SQL     string        `arg:"" name:"sql" help:"One read-only statement, or - to read it from standard input."`
 	Param   []string      `sep:"none" placeholder:"VALUE" help:"Value of the next ? in the statement, as text that SQL casts. May be repeated."`
-	CSV     bool          `name:"csv" xor:"format" help:"The result as the server's CSV: every value in quotes but NULL."`
-	JSON    bool          `name:"json" xor:"format" help:"A JSON object per row and line; as in CSV all values are strings, or null."`
+	Format  string        `default:"table" enum:"table,csv,ndjson" help:"How to show the result: as a table, as the server's CSV (every value in quotes but NULL), or as a JSON object per row and line, whose values are strings or null."`
+	JSON    bool          `name:"json" help:"Short for --format ndjson."`
 	Output  string        `short:"o" placeholder:"FILE" help:"Write the result to a file, which appears only when it is complete."`
 	Timeout time.Duration `default:"30m" help:"Cancel the query when it has not ended by then."`
 }
 
 // Help implements kong.HelpProvider.
 func (*queryCmd) Help() string {
-	return `The dialect is Athena's, over the table events. The result is shown as a table of at most 1,000 rows; --csv and --json have
-all of it, however large. Ctrl-C cancels the query on the server too.
+	return `The dialect is Athena's, over the table events. The result is shown as a table of at most 1,000 rows; --format csv and ndjson
+have all of it, however large. Ctrl-C cancels the query on the server too.
 
 Examples:
 
     penstock query "SELECT type, count(*) AS n FROM events GROUP BY type ORDER BY n DESC"
-    penstock query "SELECT id, data FROM events WHERE type = ? AND size > CAST(? AS bigint)" --param order --param 1000 --json
-    penstock query - --csv -o orders.csv < orders.sql`
+    penstock query "SELECT id, data FROM events WHERE type = ? AND size > CAST(? AS bigint)" --param order --param 1000 --format ndjson
+    penstock query - --format csv -o orders.csv < orders.sql`
 }
 
 // Run runs the statement and shows its result.
@@ -86,7 +86,7 @@ func (c *queryCmd) statement(out *output) (string, error) {
 // execute runs the statement to its end. If that does not come, because the user or the clock stops it, the execution is
 // cancelled on the server: nobody would fetch its result.
 func (c *queryCmd) execute(ctx context.Context, api *client.Client, sql string, out *output) (client.Execution, error) {
-	spin := startSpinner(out, "running")
+	spin := startSpinner(out, "starting")
 	defer spin.stop()
 	retry := client.Retry{For: min(queryRetry, c.Timeout)}
 	// The clock runs only once there is an execution to cancel.
@@ -97,7 +97,13 @@ func (c *queryCmd) execute(ctx context.Context, api *client.Client, sql string, 
 	tooLong := fmt.Errorf("the query did not end within --timeout %v", c.Timeout)
 	ctx, done := context.WithTimeoutCause(ctx, c.Timeout, tooLong)
 	defer done()
-	ended, err := api.WaitQuery(ctx, execution.ExecutionID, retry)
+	ended, err := api.FollowQuery(ctx, execution.ExecutionID, retry, func(e client.Execution) {
+		what := strings.ToLower(e.State)
+		if e.Statistics.ScannedBytes > 0 {
+			what += ", " + bytesText(e.Statistics.ScannedBytes) + " scanned,"
+		}
+		spin.say(what)
+	})
 	if err == nil || ctx.Err() == nil {
 		return ended, err
 	}
@@ -119,11 +125,11 @@ func cause(err error) error {
 
 func (c *queryCmd) show(w io.Writer, result io.Reader, e *client.Execution, out *output) error {
 	switch {
-	case c.CSV:
-		_, err := io.Copy(w, result)
-		return err
-	case c.JSON:
+	case c.JSON || c.Format == "ndjson":
 		_, err := tabular.WriteObjects(w, tabular.NewReader(result, 0))
+		return err
+	case c.Format == "csv":
+		_, err := io.Copy(w, result)
 		return err
 	}
 	table, err := tabular.ReadTable(result)
@@ -146,7 +152,7 @@ func footer(table *tabular.Table, e *client.Execution) string {
 	var b strings.Builder
 	b.WriteString("(" + plural(table.Total, "row"))
 	if left := table.Total - int64(len(table.Rows)); left > 0 {
-		fmt.Fprintf(&b, ", %s more not shown: see --csv and --json", plural(left, "row"))
+		fmt.Fprintf(&b, ", %s more not shown: see --format", plural(left, "row"))
 	}
 	if e.Statistics.ElapsedMilliseconds > 0 {
 		b.WriteString(", " + seconds(float64(e.Statistics.ElapsedMilliseconds)/1000))

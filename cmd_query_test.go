@@ -21,7 +21,7 @@ const resultCSV = "\"type\",\"n\"\n\"PushEvent\",\"12\"\n,\"3\"\n"
 // queryServer answers every query with resultCSV once asked becomes true, and remembers the last one.
 type queryServer struct {
 	*clienttest.Server
-	running   chan struct{} // closed when the first state was asked for
+	running   chan struct{} // one for each who subscribed
 	never     bool          // queries don't end
 	failure   string
 	cancelled atomic.Bool
@@ -41,16 +41,22 @@ func newQueryServer(t *testing.T) *queryServer {
 			_ = json.NewDecoder(r.Body).Decode(&body) // nil shows in the test
 			q.last.Store(&body)
 			clienttest.Answer(w, 202, map[string]string{"executionId": "q1", "state": "QUEUED"})
-		case "GET /v1/queries/q1":
-			q.running <- struct{}{}
-			if q.never {
-				<-r.Context().Done()
-				return
-			}
-			if q.failure != "" {
-				state["state"], state["error"] = "FAILED", q.failure
-			}
-			clienttest.Answer(w, 200, state)
+		case "GET /v1/ws":
+			clienttest.Push(w, r, func(id string, send func(any)) bool {
+				send(map[string]string{"type": "state", "executionId": id, "state": "RUNNING"})
+				q.running <- struct{}{}
+				switch {
+				case q.never:
+				case q.failure != "":
+					send(map[string]string{"type": "state", "executionId": id, "state": "FAILED"})
+					send(map[string]string{"type": "error", "executionId": id, "detail": q.failure})
+				default:
+					state["type"] = "state"
+					send(state)
+					send(map[string]string{"type": "result", "executionId": id})
+				}
+				return false
+			})
 		case "GET /v1/queries/q1/result":
 			_, _ = io.WriteString(w, resultCSV) // the client may be gone
 		case "DELETE /v1/queries/q1":
@@ -69,14 +75,14 @@ func TestQueryCommand(t *testing.T) {
 	if got := prints(t, q.Server, "query", "SELECT 1"); got != want {
 		t.Errorf("table:\n%s\nwant:\n%s", got, want)
 	}
-	if got := prints(t, q.Server, "query", "SELECT 1", "--csv"); got != resultCSV {
+	if got := prints(t, q.Server, "query", "SELECT 1", "--format", "csv"); got != resultCSV {
 		t.Errorf("csv %q", got)
 	}
 	if got := prints(t, q.Server, "query", "SELECT 1", "--json"); got != `{"type":"PushEvent","n":"12"}`+"\n"+`{"type":null,"n":"3"}`+"\n" {
 		t.Errorf("json %s", got)
 	}
 	file := filepath.Join(t.TempDir(), "out.csv")
-	prints(t, q.Server, "query", "SELECT 1", "--csv", "-o", file)
+	prints(t, q.Server, "query", "SELECT 1", "--format", "csv", "-o", file)
 	if got, err := os.ReadFile(file); err != nil || string(got) != resultCSV {
 		t.Errorf("file %q, %v", got, err)
 	}
@@ -91,7 +97,7 @@ func TestQueryCommandSendsWhatItIsGiven(t *testing.T) {
 	t.Parallel()
 	q := newQueryServer(t)
 	c := console{stdin: strings.NewReader("SELECT ?,\n?")}
-	if err := c.command(t.Context(), t, q.Server, "query", "-", "--param", "a,b", "--param", "", "--csv"); err != nil {
+	if err := c.command(t.Context(), t, q.Server, "query", "-", "--param", "a,b", "--param", "", "--format", "csv"); err != nil {
 		t.Fatal(err)
 	}
 	sent, err := json.Marshal(*q.last.Load())

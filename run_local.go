@@ -63,7 +63,7 @@ func (l *localProcess) stop() error {
 	defer cancel()
 	// Running SQL is cancelled while requests are still answered: those that wait for it learn so, and hold up nobody.
 	queries := make(chan error, 1)
-	go func() { queries <- l.queries.Close(ctx) }()
+	go func() { queries <- l.runner.Close(ctx) }()
 	err := errors.Join(
 		l.server.Shutdown(ctx), // no new requests; those under way are answered
 		l.ingest.Drain(ctx),    // no flight is left behind
@@ -84,6 +84,12 @@ func (l *localProcess) closeInTime() error {
 // close gives back what openLocal opened.
 func (l *localProcess) close() error {
 	errs := []error{closeListeners(l.http, l.admin)}
+	if l.queries != nil {
+		l.queries.Close()
+	}
+	if l.runner != nil {
+		errs = append(errs, l.runner.Close(context.Background())) // it has nothing left to wait for, but where the start failed
+	}
 	if l.engine != nil {
 		l.engine.Close()
 	}

@@ -38,10 +38,12 @@ const (
 	freshTimeout = 10 * time.Second
 	// flushGap keeps the flushes that queries ask for at 4 a second.
 	flushGap = 250 * time.Millisecond
-	// Executions and their results that are kept for those who come back for them.
+	// Results that are kept for those who come back for them.
 	maxQueuedQueries = 64
 	maxExecutions    = 256
 	resultTTL        = time.Hour
+	// queryPoll is how often DuckDB's executions are looked at, if one should change without a word.
+	queryPoll = 2 * time.Second
 )
 
 // localCore is all that must be durable: from the ack to both sinks, on one file system.
@@ -137,6 +139,7 @@ type localProcess struct {
 	http, admin net.Listener // admin is nil when /metrics is served by http
 	server      *httpapi.Server
 	engine      *local.DuckDB
+	runner      *query.Runner
 	queries     *query.Service
 	s3          local.S3Config
 	s3Address   string
@@ -202,10 +205,14 @@ func (l *localProcess) buildQueries() (err error) {
 	if err != nil {
 		return err
 	}
-	l.queries, err = query.New(query.Config{
-		Dir: filepath.Join(scratch, "results"), Concurrency: l.cfg.QueryConcurrency, MaxQueued: maxQueuedQueries,
+	l.runner, err = query.NewRunner(query.RunnerConfig{
+		Dir: filepath.Join(l.cfg.Data, "results"), Concurrency: l.cfg.QueryConcurrency, MaxQueued: maxQueuedQueries,
 		MaxExecutions: maxExecutions, ResultTTL: resultTTL, Timeout: l.cfg.QueryTimeout,
 		MaxResultBytes: int64(l.cfg.QueryMaxResult), Admit: guard.AdmitScratch, Now: time.Now, Logger: l.logger,
 	}, l.engine, consumer.NewFreshness(l.store.Stream(), l.lakeSink, freshTimeout, l.ingest.CompleteThrough))
+	if err != nil {
+		return err
+	}
+	l.queries, err = newQueries(l.runner, l.store.Executions(), queryPoll, queryPoll, l.logger)
 	return err
 }

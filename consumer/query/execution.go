@@ -1,7 +1,8 @@
 package query
 
 import (
-	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"time"
 )
@@ -10,7 +11,7 @@ import (
 // (https://docs.aws.amazon.com/athena/latest/APIReference/API_QueryExecutionStatus.html).
 type State string
 
-// The states. An execution goes from Queued over Running to one of the others, or straight from Queued to Cancelled.
+// The states. An execution goes from Queued over Running, and perhaps back, to one of the others, or straight from Queued.
 const (
 	Queued    State = "QUEUED"
 	Running   State = "RUNNING"
@@ -28,6 +29,9 @@ type Execution struct {
 	ID    string
 	SQL   string
 	State State
+	// Token is the one that it was started with, Fingerprint that of its statement.
+	Token       string
+	Fingerprint Fingerprint
 	// Submitted, Started and Ended are when it entered Queued, Running and its final state; zero before that. An
 	// execution that was cancelled in the queue has no Started.
 	Submitted, Started, Ended time.Time
@@ -35,36 +39,37 @@ type Execution struct {
 	Statistics Statistics
 	// ResultBytes is the size of the result in bytes, set with Succeeded.
 	ResultBytes int64
-	// CompleteThrough: everything received before it was visible to the statement. Zero until Running, and when unknown.
+	// CompleteThrough: everything received before it was visible to the statement. Zero when it is not known, or not yet.
 	CompleteThrough time.Time
 	// Error says, in words for a client, why the state is Failed or Cancelled.
 	Error string
 }
 
-// Errors of a Service.
+// Fingerprint tells statements apart.
+type Fingerprint [sha256.Size]byte
+
+// Fingerprint of the SQL and its parameters.
+func (s *Statement) Fingerprint() Fingerprint {
+	h := sha256.New()
+	for _, text := range append([]string{s.SQL}, s.Parameters...) {
+		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text)))) // a hash takes everything
+		_, _ = h.Write([]byte(text))
+	}
+	return Fingerprint(h.Sum(nil))
+}
+
+// Errors of a Service and of an Engine.
 var (
 	// ErrBusy: as many executions are waiting as may. Worth another try.
 	ErrBusy = errors.New("too many queries are waiting")
+	// ErrKeyReused: the key has started another statement.
+	ErrKeyReused = errors.New("the idempotency key has started another query")
 	// ErrNotFound: no execution has this id (any more).
 	ErrNotFound = errors.New("no such query execution")
 	// ErrNotReady: the execution has not finished yet.
 	ErrNotReady = errors.New("the query has not finished")
-	// ErrNoResult: the execution failed or was cancelled.
+	// ErrNoResult: the execution failed or was cancelled, or its result is not kept any more.
 	ErrNoResult = errors.New("the query has no result")
 	// ErrClosed: the service is shutting down.
 	ErrClosed = errors.New("the query service is shutting down")
 )
-
-// Why a run's context ended.
-var (
-	errCancelled = errors.New("cancelled")
-	errTimeout   = errors.New("time limit reached")
-)
-
-// entry is an execution with what is needed to run it. Everything but done and the constants is guarded by Service.mu.
-type entry struct {
-	Execution
-	parameters []string
-	cancel     context.CancelCauseFunc // of its run; nil while it is not running
-	done       chan struct{}           // closed when the state is final
-}

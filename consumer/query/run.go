@@ -9,21 +9,21 @@ import (
 )
 
 // run executes e, stores its result and starts the next. It owns one of the slots.
-func (s *Service) run(ctx context.Context, e *entry) {
-	ctx, stop := context.WithTimeoutCause(ctx, s.cfg.Timeout, errTimeout)
+func (r *Runner) run(ctx context.Context, e *entry) {
+	ctx, stop := context.WithTimeoutCause(ctx, r.cfg.Timeout, errTimeout)
 	defer stop()
 
-	log := s.cfg.Logger.With(slog.String("execution", e.ID))
-	completeThrough, err := s.fresh.Fresh(ctx)
+	log := r.cfg.Logger.With(slog.String("execution", e.ID))
+	completeThrough, err := r.fresh.Fresh(ctx)
 	if err != nil && ctx.Err() == nil {
 		// The statement still has an answer, from what is in the table; completeThrough says how old that may be.
 		log.Warn("query runs on a lake that could not be brought up to date", slog.Any("error", err))
 	}
-	s.mu.Lock()
+	r.mu.Lock()
 	e.CompleteThrough = completeThrough
-	s.mu.Unlock()
+	r.mu.Unlock()
 
-	statistics, size, err := s.store(ctx, e)
+	statistics, size, err := r.store(ctx, e)
 	if ctx.Err() != nil && err != nil {
 		err = context.Cause(ctx)
 	}
@@ -31,32 +31,32 @@ func (s *Service) run(ctx context.Context, e *entry) {
 		log.Error("query failed", slog.Any("error", err))
 	}
 
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	e.Statistics = statistics
 	if err == nil {
 		e.ResultBytes = size
 	}
-	s.end(e, err)
-	s.running--
-	s.dispatch()
+	r.end(e, err)
+	r.running--
+	r.dispatch()
 }
 
 // store runs the statement into the result's file. After an error there is no file.
-func (s *Service) store(ctx context.Context, e *entry) (Statistics, int64, error) {
+func (r *Runner) store(ctx context.Context, e *entry) (Statistics, int64, error) {
 	if err := ctx.Err(); err != nil {
 		return Statistics{}, 0, err
 	}
-	file, err := s.createResult(e.ID)
+	file, err := r.createResult(e.ID)
 	if err != nil {
 		return Statistics{}, 0, err
 	}
-	statistics, err := s.engine.Run(ctx, e.SQL, e.parameters, file)
+	statistics, err := r.sql.Run(ctx, e.SQL, e.parameters, file)
 	return statistics, file.size, file.finish(err)
 }
 
 // outcome is the final state and the client's words for what a run ended with.
-func (s *Service) outcome(err error) (State, string) {
+func (r *Runner) outcome(err error) (State, string) {
 	switch {
 	case err == nil:
 		return Succeeded, ""
@@ -65,7 +65,7 @@ func (s *Service) outcome(err error) (State, string) {
 	case errors.Is(err, ErrClosed):
 		return Cancelled, "the server is shutting down"
 	case errors.Is(err, errTimeout):
-		return Failed, fmt.Sprintf("%v: the query ran for %v, the longest it may", ErrLimit, s.cfg.Timeout)
+		return Failed, fmt.Sprintf("%v: the query ran for %v, the longest it may", ErrLimit, r.cfg.Timeout)
 	case errors.Is(err, errFull), errors.Is(err, syscall.ENOSPC):
 		return Failed, "the server has no disk space left for the result"
 	case told(err):

@@ -2,35 +2,26 @@ package query
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"slices"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 )
 
-// Config bounds a Service. All fields are required.
+// Config of a Service. All fields are required.
 type Config struct {
-	// Dir is a directory of the service's own, for results. It is empty at first: executions do not survive their process.
-	Dir string
-	// Concurrency is how many statements run at once, MaxQueued how many more may wait.
-	Concurrency, MaxQueued int
-	// MaxExecutions is how many executions are kept in all; when a new one needs room, the one that finished first is
-	// forgotten with its result. At least Concurrency + MaxQueued.
-	MaxExecutions int
-	// ResultTTL is how long a finished execution and its result are kept.
-	ResultTTL time.Duration
-	// Timeout is the longest that one run may take.
-	Timeout time.Duration
-	// MaxResultBytes is the largest result. All results together take up at most MaxExecutions times as much.
-	MaxResultBytes int64
-	// Admit returns an error when the disk has no room for so many more bytes of results.
-	Admit func(bytes int64) error
+	// Kept is how long an execution is remembered after it was submitted.
+	Kept time.Duration
+	// Poll and MaxPoll bound how often the engine is asked how executions stand: at first every Poll, then, while nothing changes,
+	// ever less often. What it tells by itself comes at once.
+	Poll, MaxPoll time.Duration
+	// MaxWatches is how many executions one Watcher may watch.
+	MaxWatches int
 	// Now is the clock.
 	Now func() time.Time
 	// Logger gets what clients are not told.
@@ -39,244 +30,232 @@ type Config struct {
 
 func (c *Config) validate() error {
 	switch {
-	case c.Dir == "":
-		return errors.New("query service: no directory for results")
-	case c.Concurrency < 1:
-		return fmt.Errorf("query service: concurrency of %d: at least 1 is needed", c.Concurrency)
-	case c.MaxQueued < 0:
-		return fmt.Errorf("query service: queue of %d: must not be negative", c.MaxQueued)
-	case c.MaxExecutions < c.Concurrency+c.MaxQueued:
-		return fmt.Errorf("query service: %d executions kept: at least %d are needed, those running and queued",
-			c.MaxExecutions, c.Concurrency+c.MaxQueued)
-	case c.ResultTTL <= 0, c.Timeout <= 0, c.MaxResultBytes <= 0:
-		return fmt.Errorf("query service: result life %v, timeout %v and result size %d must be positive",
-			c.ResultTTL, c.Timeout, c.MaxResultBytes)
-	case c.Admit == nil || c.Now == nil || c.Logger == nil:
-		return errors.New("query service: no check for room, clock or logger")
+	case c.Kept <= 0, c.Poll <= 0, c.MaxPoll < c.Poll, c.MaxWatches < 1:
+		return fmt.Errorf("query service: executions kept %v, asked for every %v to %v, %d watched: must be positive and in order",
+			c.Kept, c.Poll, c.MaxPoll, c.MaxWatches)
+	case c.Now == nil || c.Logger == nil:
+		return errors.New("query service: no clock or logger")
 	}
 	return nil
 }
 
-// Service runs statements in the background and keeps their results for a while. Its methods are safe for concurrent
-// use.
+// Service starts executions and tells how they stand: whoever asks, and whoever watches. Any number of processes may do so for the
+// same executions. Its methods are safe for concurrent use.
 type Service struct {
-	cfg    Config
-	engine Engine
-	fresh  Freshener
+	cfg        Config
+	engine     Engine
+	executions Executions
 
-	life context.Context // of all runs and of the expiry
-	stop context.CancelCauseFunc
+	life context.Context // of the look-out
+	stop context.CancelFunc
 	work sync.WaitGroup
+	wake chan struct{} // there is something new to ask for
 
-	mu      sync.Mutex
-	closed  bool
-	entries map[string]*entry
-	order   []*entry // as submitted, the oldest first
-	queue   []*entry
-	running int
+	mu sync.Mutex
+	// followed are the executions that had not finished when they were last heard of.
+	followed map[string]*followed
 }
 
-// New makes a service. Close it.
-func New(cfg Config, engine Engine, fresh Freshener) (*Service, error) {
+// followed is an execution whose end is waited for. It is guarded by Service.mu.
+type followed struct {
+	Execution
+	asked    chan struct{} // closed when the engine was asked since somebody wanted to know
+	done     chan struct{} // closed when it has finished
+	watchers map[*Watcher]struct{}
+}
+
+// New makes a service over an engine that somebody else closes, later. Close it.
+func New(cfg Config, engine Engine, executions Executions) (*Service, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("preparing the directory for query results: %w", err)
+	s := &Service{
+		cfg: cfg, engine: engine, executions: executions, wake: make(chan struct{}, 1), followed: map[string]*followed{},
 	}
-	s := &Service{cfg: cfg, engine: engine, fresh: fresh, entries: map[string]*entry{}}
-	s.life, s.stop = context.WithCancelCause(context.Background())
-	s.work.Go(s.expireRegularly)
+	s.life, s.stop = context.WithCancel(context.Background())
+	s.work.Go(s.lookOut)
 	return s, nil
 }
 
-// Start submits a statement. It checks the statement first (ErrStatement), and refuses it when too many wait (ErrBusy).
-func (s *Service) Start(ctx context.Context, sql string, parameters []string) (Execution, error) {
-	if err := s.room(); err != nil { // before the work of checking, and again after it
-		return Execution{}, err
+// Start checks a statement and submits it: ErrStatement, ErrBusy, ErrClosed. With a key that is not empty it starts only once: with
+// the same key and statement again replayed is true, and with another statement it is ErrKeyReused. A key holds for as long as its
+// execution is remembered.
+func (s *Service) Start(ctx context.Context, sql string, parameters []string, key string) (e Execution, replayed bool, err error) {
+	statement := Statement{SQL: sql, Parameters: parameters, Token: token(key)}
+	if key != "" {
+		switch e, err = s.executions.Started(ctx, statement.Token); {
+		case err == nil && e.Fingerprint != statement.Fingerprint():
+			return Execution{}, false, ErrKeyReused
+		case err == nil:
+			e, err = s.Get(ctx, e.ID)
+			return e, true, err
+		case !errors.Is(err, ErrNotFound):
+			return Execution{}, false, fmt.Errorf("looking for what an idempotency key has started: %w", err)
+		}
 	}
-	if err := s.engine.Check(ctx, sql, parameters); err != nil {
-		return Execution{}, err
+	if e, err = s.engine.Start(ctx, statement); err != nil {
+		return Execution{}, false, err
 	}
-	id, err := uuid.NewRandom()
-	if err != nil {
-		return Execution{}, fmt.Errorf("making an execution id: %w", err)
+	if e.Fingerprint != statement.Fingerprint() { // the token is in use at this moment
+		return Execution{}, false, ErrKeyReused
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.roomLocked(); err != nil {
-		return Execution{}, err
+	if err := s.executions.Add(ctx, e, s.until(&e)); err != nil {
+		// Nobody will ask for it. With a key it would be found again by that.
+		return Execution{}, false, errors.Join(fmt.Errorf("remembering an execution: %w", err), s.abandon(ctx, e.ID))
 	}
-	s.expireLocked()
-	for len(s.order) >= s.cfg.MaxExecutions {
-		s.forgetFirstFinished()
+	if !e.State.Finished() { // it has where a token was used before
+		s.follow(e)
 	}
-	e := &entry{
-		Execution:  Execution{ID: id.String(), SQL: sql, State: Queued, Submitted: s.cfg.Now()},
-		parameters: slices.Clone(parameters),
-		done:       make(chan struct{}),
-	}
-	s.entries[e.ID] = e
-	s.order = append(s.order, e)
-	s.queue = append(s.queue, e)
-	s.dispatch()
-	return e.Execution, nil
+	return e, false, nil
 }
 
-func (s *Service) room() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.roomLocked()
+// token of a key, or one that nobody else has.
+func token(key string) string {
+	var random [sha256.Size]byte
+	if key == "" {
+		_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process rather than return an error
+	} else {
+		random = sha256.Sum256([]byte(key))
+	}
+	return hex.EncodeToString(random[:])
 }
 
-func (s *Service) roomLocked() error {
-	switch {
-	case s.closed:
-		return ErrClosed
-	case s.running+len(s.queue) >= s.cfg.Concurrency+s.cfg.MaxQueued:
-		return fmt.Errorf("%w: %d are running and %d queued", ErrBusy, s.running, len(s.queue))
-	}
-	return nil
+// abandon stops an execution that nobody knows of.
+func (s *Service) abandon(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTime)
+	defer cancel()
+	return s.engine.Stop(ctx, id)
 }
 
-// dispatch starts queued executions while there are free slots. s.mu is held.
-func (s *Service) dispatch() {
-	for s.running < s.cfg.Concurrency && len(s.queue) > 0 {
-		e := s.queue[0]
-		s.queue = slices.Delete(s.queue, 0, 1)
-		s.running++
-		ctx, cancel := context.WithCancelCause(s.life)
-		e.cancel = cancel
-		e.State, e.Started = Running, s.cfg.Now()
-		s.work.Go(func() {
-			defer cancel(nil)
-			s.run(ctx, e)
-		})
-	}
-}
+// until is how long an execution is remembered.
+func (s *Service) until(e *Execution) time.Time { return e.Submitted.Add(s.cfg.Kept) }
 
 // Get returns an execution as it stands, or ErrNotFound.
-func (s *Service) Get(id string) (Execution, error) {
-	e, err := s.find(id)
-	if err != nil {
-		return Execution{}, err
+func (s *Service) Get(ctx context.Context, id string) (Execution, error) {
+	e, f, err := s.find(ctx, id)
+	if err != nil || f == nil {
+		return e, err
 	}
-	return s.snapshot(e), nil
+	return s.current(ctx, f)
 }
 
-// List returns all executions, the newest first.
-func (s *Service) List() []Execution {
+// current tells of an execution once the engine was asked, and of its end once that is remembered.
+func (s *Service) current(ctx context.Context, f *followed) (Execution, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.expireLocked()
-	list := make([]Execution, 0, len(s.order))
-	for _, e := range slices.Backward(s.order) {
-		list = append(list, e.Execution)
+	known := f.asked
+	s.mu.Unlock()
+	select {
+	case <-known:
+	case <-ctx.Done():
+		return Execution{}, fmt.Errorf("asking how a query stands: %w", context.Cause(ctx))
 	}
-	return list
+	e := s.snapshot(f)
+	if !e.State.Finished() {
+		return e, nil
+	}
+	select {
+	case <-f.done:
+		return e, nil
+	case <-ctx.Done():
+		return Execution{}, fmt.Errorf("remembering the end of a query: %w", context.Cause(ctx))
+	}
 }
 
 // Wait returns the execution once it has finished. When ctx ends first it returns the execution as it stands and the
 // cause.
 func (s *Service) Wait(ctx context.Context, id string) (Execution, error) {
-	e, err := s.find(id)
-	if err != nil {
-		return Execution{}, err
+	e, f, err := s.find(ctx, id)
+	if err != nil || f == nil {
+		return e, err
 	}
 	select {
-	case <-e.done:
+	case <-f.done:
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	return s.snapshot(e), err
+	return s.snapshot(f), err
+}
+
+// find returns an execution that has finished, or else one that is followed from now on.
+func (s *Service) find(ctx context.Context, id string) (Execution, *followed, error) {
+	s.mu.Lock()
+	f := s.followed[id]
+	s.mu.Unlock()
+	if f != nil {
+		return Execution{}, f, nil
+	}
+	e, err := s.executions.Get(ctx, id)
+	switch {
+	case err != nil:
+		return Execution{}, nil, err
+	case !s.cfg.Now().Before(s.until(&e)):
+		return Execution{}, nil, ErrNotFound
+	case e.State.Finished():
+		return e, nil, nil
+	}
+	return Execution{}, s.follow(e), nil
+}
+
+// List returns the executions that are remembered, up to so many, those first that were submitted last. Of those that have not
+// finished it tells what was last heard.
+func (s *Service) List(ctx context.Context, most int) ([]Execution, error) {
+	list, err := s.executions.List(ctx, most)
+	if err != nil {
+		return nil, fmt.Errorf("listing executions: %w", err)
+	}
+	current := list[:0]
+	for _, e := range list {
+		if !s.cfg.Now().Before(s.until(&e)) {
+			continue
+		}
+		if !e.State.Finished() {
+			e = s.snapshot(s.follow(e))
+		}
+		current = append(current, e)
+	}
+	return current, nil
 }
 
 // Open gives the result of an execution that succeeded, as CSV, and its size in bytes. The result stays readable until
 // it is closed, also when the execution is forgotten meanwhile. ErrNotReady, ErrNoResult, ErrNotFound.
-func (s *Service) Open(id string) (io.ReadCloser, int64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.expireLocked()
-	e, ok := s.entries[id]
-	switch {
-	case !ok:
-		return nil, 0, ErrNotFound
+func (s *Service) Open(ctx context.Context, id string) (io.ReadCloser, int64, error) {
+	switch e, err := s.Get(ctx, id); {
+	case err != nil:
+		return nil, 0, err
 	case !e.State.Finished():
 		return nil, 0, fmt.Errorf("%w: it is %s", ErrNotReady, e.State)
 	case e.State != Succeeded:
 		return nil, 0, fmt.Errorf("%w: it is %s", ErrNoResult, e.State)
 	}
-	file, err := os.Open(s.resultPath(id))
-	if err != nil {
-		return nil, 0, fmt.Errorf("opening the result of query %s: %w", id, err)
+	result, size, err := s.engine.Open(ctx, id)
+	if errors.Is(err, ErrNoResult) {
+		err = fmt.Errorf("%w: it is not kept any more; run the query again", ErrNoResult)
 	}
-	return file, e.ResultBytes, nil
+	return result, size, err
 }
 
 // Cancel stops an execution, queued or running, and returns it as it stands: a running one is cancelled a moment later.
 // A finished one stays as it is.
-func (s *Service) Cancel(id string) (Execution, error) {
+func (s *Service) Cancel(ctx context.Context, id string) (Execution, error) {
+	_, f, err := s.find(ctx, id)
+	if err != nil || f == nil {
+		return s.Get(ctx, id)
+	}
+	if err := s.engine.Stop(ctx, id); err != nil {
+		return Execution{}, fmt.Errorf("stopping query %s: %w", id, err)
+	}
+	s.askAgain(f)
+	return s.current(ctx, f)
+}
+
+// Close ends the look-out: watchers are told nothing any more.
+func (s *Service) Close() {
+	s.stop()
+	s.work.Wait()
+}
+
+func (s *Service) snapshot(f *followed) Execution {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, ok := s.entries[id]
-	if !ok {
-		return Execution{}, ErrNotFound
-	}
-	switch e.State {
-	case Queued:
-		s.queue = slices.DeleteFunc(s.queue, func(queued *entry) bool { return queued == e })
-		s.end(e, errCancelled)
-	case Running:
-		e.cancel(errCancelled)
-	}
-	return e.Execution, nil
-}
-
-// Close refuses new statements, cancels those that have not finished, and waits until nothing runs any more or ctx ends.
-func (s *Service) Close(ctx context.Context) error {
-	s.mu.Lock()
-	s.closed = true
-	for _, e := range s.queue {
-		s.end(e, ErrClosed)
-	}
-	s.queue = nil
-	s.mu.Unlock()
-	s.stop(ErrClosed)
-
-	idle := make(chan struct{})
-	go func() {
-		s.work.Wait()
-		close(idle)
-	}()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for queries to stop: %w", context.Cause(ctx))
-	}
-}
-
-func (s *Service) find(id string) (*entry, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.expireLocked()
-	e, ok := s.entries[id]
-	if !ok {
-		return nil, ErrNotFound
-	}
-	return e, nil
-}
-
-func (s *Service) snapshot(e *entry) Execution {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return e.Execution
-}
-
-// end moves an execution to the final state that belongs to how it ended. s.mu is held.
-func (s *Service) end(e *entry, err error) {
-	e.State, e.Error = s.outcome(err)
-	e.Ended = s.cfg.Now()
-	e.parameters, e.cancel = nil, nil
-	close(e.done)
+	return f.Execution
 }

@@ -1,400 +1,460 @@
 package query
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// scriptedEngine runs a statement by calling the function that the test set for it.
-type scriptedEngine struct {
-	mu   sync.Mutex
-	runs map[string]func(ctx context.Context, parameters []string, result io.Writer) (Statistics, error)
+// executions are in memory, and fail when told to.
+type executions struct {
+	mu    sync.Mutex
+	list  []Execution // the oldest first
+	fails error
 }
 
-func (e *scriptedEngine) Check(_ context.Context, sql string, _ []string) error {
-	if strings.HasPrefix(sql, "bad") {
-		return fmt.Errorf("%w: line 1, column 1: syntax error", ErrStatement)
+func (x *executions) index(match func(Execution) bool) (int, error) {
+	if x.fails != nil {
+		return 0, x.fails
 	}
+	if i := slices.IndexFunc(x.list, match); i >= 0 {
+		return i, nil
+	}
+	return 0, ErrNotFound
+}
+
+func (x *executions) Add(_ context.Context, e Execution, _ time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	_, err := x.index(func(old Execution) bool { return old.ID == e.ID })
+	if errors.Is(err, ErrNotFound) {
+		x.list, err = append(x.list, e), nil
+	}
+	return err
+}
+
+func (x *executions) Save(_ context.Context, e Execution, _ time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i, err := x.index(func(old Execution) bool { return old.ID == e.ID })
+	if err == nil {
+		x.list[i] = e
+	}
+	return err
+}
+
+func (x *executions) find(match func(Execution) bool) (Execution, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i, err := x.index(match)
+	if err != nil {
+		return Execution{}, err
+	}
+	return x.list[i], nil
+}
+
+func (x *executions) Get(_ context.Context, id string) (Execution, error) {
+	return x.find(func(e Execution) bool { return e.ID == id })
+}
+
+func (x *executions) Started(_ context.Context, token string) (Execution, error) {
+	return x.find(func(e Execution) bool { return e.Token == token })
+}
+
+func (x *executions) List(_ context.Context, most int) ([]Execution, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	list := slices.Clone(x.list)
+	slices.Reverse(list)
+	return list[:min(most, len(list))], x.fails
+}
+
+func (x *executions) fail(err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.fails = err
+}
+
+// engine is one far away that changes when a test says so, and tells so only where silent is false.
+type engine struct {
+	mu      sync.Mutex
+	byID    map[string]*Execution
+	calls   [][]string // ids of each Status
+	starts  int
+	silent  bool
+	fails   error
+	changed chan string
+}
+
+func newEngine() *engine {
+	return &engine{byID: map[string]*Execution{}, changed: make(chan string, 1000)}
+}
+
+func (g *engine) Start(_ context.Context, s Statement) (Execution, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, e := range g.byID {
+		if e.Token == s.Token {
+			return *e, nil
+		}
+	}
+	g.starts++
+	e := &Execution{
+		ID: fmt.Sprintf("e%d", g.starts), SQL: s.SQL, State: Queued, Token: s.Token, Fingerprint: s.Fingerprint(), Submitted: time.Now(),
+	}
+	g.byID[e.ID] = e
+	return *e, nil
+}
+
+func (g *engine) Status(_ context.Context, ids []string) ([]Execution, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls = append(g.calls, slices.Clone(ids))
+	var known []Execution
+	for _, id := range ids {
+		if e := g.byID[id]; e != nil {
+			known = append(known, Execution{ // Athena doesn't tell a token
+				ID: e.ID, State: e.State, Statistics: e.Statistics, Ended: e.Ended, ResultBytes: e.ResultBytes, Error: e.Error,
+			})
+		}
+	}
+	return known, g.fails
+}
+
+func (g *engine) Stop(_ context.Context, id string) error {
+	g.set(id, Cancelled)
 	return nil
 }
 
-func (e *scriptedEngine) Run(ctx context.Context, sql string, parameters []string, result io.Writer) (Statistics, error) {
-	e.mu.Lock()
-	run := e.runs[sql]
-	e.mu.Unlock()
-	return run(ctx, parameters, result)
+func (g *engine) Open(_ context.Context, id string) (io.ReadCloser, int64, error) {
+	return io.NopCloser(strings.NewReader(id)), int64(len(id)), nil
 }
 
-func newEngine() *scriptedEngine {
-	e := &scriptedEngine{runs: map[string]func(context.Context, []string, io.Writer) (Statistics, error){}}
-	e.runs["one"] = func(_ context.Context, parameters []string, result io.Writer) (Statistics, error) {
-		_, err := fmt.Fprintf(result, "\"x\"\n%q\n", strings.Join(parameters, "+"))
-		return Statistics{Rows: 1, ScannedBytes: 7, Elapsed: time.Second}, err
+func (g *engine) Changed() <-chan string { return g.changed }
+
+// set moves executions on; one that has ended stays as it is.
+func (g *engine) set(id string, state State) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	e := g.byID[id]
+	if e == nil || e.State.Finished() {
+		return
 	}
-	e.runs["forever"] = func(ctx context.Context, _ []string, _ io.Writer) (Statistics, error) {
-		<-ctx.Done()
-		return Statistics{}, fmt.Errorf("interrupted: %w", ctx.Err())
+	if e.State = state; state.Finished() {
+		e.Ended = time.Now()
 	}
-	return e
+	if !g.silent {
+		g.changed <- id
+	}
 }
 
-type fixedFreshener struct {
-	at  time.Time
-	err error
+func (g *engine) do(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	f()
 }
 
-func (f fixedFreshener) Fresh(context.Context) (time.Time, error) { return f.at, f.err }
-
-var completeThrough = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
-
-// harness is a service over a scripted engine; log holds what was logged.
-type harness struct {
-	*Service
-	engine *scriptedEngine
-	log    *bytes.Buffer
-	dir    string
+// asked is how often the engine was asked since the last time.
+func (g *engine) asked() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := len(g.calls)
+	g.calls = nil
+	return n
 }
 
-func newHarness(t *testing.T, change func(*Config)) *harness {
+func newService(t *testing.T, g *engine, x *executions) *Service {
 	t.Helper()
-	return newHarnessWith(t, fixedFreshener{at: completeThrough}, change)
-}
-
-func newHarnessWith(t *testing.T, fresh Freshener, change func(*Config)) *harness {
-	t.Helper()
-	h := &harness{engine: newEngine(), log: &bytes.Buffer{}, dir: t.TempDir()}
-	cfg := Config{
-		Dir: h.dir, Concurrency: 1, MaxQueued: 2, MaxExecutions: 4, ResultTTL: time.Hour, Timeout: time.Minute,
-		MaxResultBytes: 1000, Admit: func(int64) error { return nil }, Now: time.Now,
-		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
-	}
-	if change != nil {
-		change(&cfg)
-	}
-	var err error
-	h.Service, err = New(cfg, h.engine, fresh)
+	s, err := New(Config{Kept: time.Hour, Poll: time.Second, MaxPoll: 8 * time.Second, MaxWatches: 100, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}, g, x)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := h.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	return h
+	t.Cleanup(s.Close)
+	return s
 }
 
-func (h *harness) start(t *testing.T, sql string, parameters ...string) Execution {
+func begin(t *testing.T, s *Service) string {
 	t.Helper()
-	e, err := h.Start(t.Context(), sql, parameters)
-	if err != nil {
-		t.Fatalf("Start(%s): %v", sql, err)
-	}
-	return e
-}
-
-func (h *harness) finish(t *testing.T, e Execution) Execution {
-	t.Helper()
-	done, err := h.Wait(t.Context(), e.ID)
+	e, _, err := s.Start(t.Context(), "SELECT", nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !done.State.Finished() {
-		t.Fatalf("Wait returned in state %s", done.State)
-	}
-	return done
+	return e.ID
 }
 
-func (h *harness) result(t *testing.T, id string) string {
+func watch(t *testing.T, w *Watcher, ids ...string) {
 	t.Helper()
-	r, size, err := h.Open(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(r)
-	if err := errors.Join(err, r.Close()); err != nil || int64(len(b)) != size {
-		t.Fatalf("read %d of %d bytes: %v", len(b), size, err)
-	}
-	return string(b)
-}
-
-func (h *harness) files(t *testing.T) int {
-	t.Helper()
-	entries, err := os.ReadDir(h.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(entries)
-}
-
-// pass lets d of a bubble's virtual time pass.
-func pass(d time.Duration) { <-time.After(d) }
-
-func TestSucceeds(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, nil)
-		submitted := time.Now()
-		e := h.finish(t, h.start(t, "one", "a", "b"))
-		want := Execution{
-			ID: e.ID, SQL: "one", State: Succeeded, Submitted: submitted, Started: submitted, Ended: submitted,
-			Statistics: Statistics{1, 7, time.Second}, ResultBytes: 10, CompleteThrough: completeThrough,
-		}
-		if e != want {
-			t.Errorf("got  %+v\nwant %+v", e, want)
-		}
-		if got := h.result(t, e.ID); got != "\"x\"\n\"a+b\"\n" {
-			t.Errorf("result %q", got)
-		}
-		if got, err := h.Get(e.ID); err != nil || got != want {
-			t.Errorf("Get: %+v, %v", got, err)
-		}
-	})
-}
-
-func TestRefusesStatement(t *testing.T) {
-	t.Parallel()
-	h := newHarness(t, nil)
-	_, err := h.Start(t.Context(), "bad", nil)
-	if !errors.Is(err, ErrStatement) {
-		t.Fatalf("got %v", err)
-	}
-	if list := h.List(); len(list) != 0 {
-		t.Errorf("a refused statement is listed: %+v", list)
-	}
-}
-
-func TestQueueIsBounded(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, nil)
-		running, second, third := h.start(t, "forever"), h.start(t, "one"), h.start(t, "one")
-		synctest.Wait()
-		if _, err := h.Start(t.Context(), "one", nil); !errors.Is(err, ErrBusy) {
-			t.Fatalf("fourth statement: %v", err)
-		}
-		list := h.List()
-		if len(list) != 3 || list[0].ID != third.ID || list[0].State != Queued || list[1].State != Queued ||
-			list[2].ID != running.ID || list[2].State != Running {
-			t.Fatalf("list %+v", list)
-		}
-		if _, _, err := h.Open(second.ID); !errors.Is(err, ErrNotReady) {
-			t.Errorf("Open of a queued execution: %v", err)
-		}
-		// A place in the queue that was given back can be taken again.
-		if e, err := h.Cancel(second.ID); err != nil || e.State != Cancelled || e.Error == "" || !e.Started.IsZero() {
-			t.Fatalf("Cancel of a queued execution: %+v, %v", e, err)
-		}
-		fourth := h.start(t, "one")
-		if _, err := h.Cancel(running.ID); err != nil {
+	for _, id := range ids {
+		if err := w.Watch(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range []Execution{third, fourth} {
-			if done := h.finish(t, e); done.State != Succeeded {
-				t.Errorf("%+v", done)
-			}
-		}
-		if done := h.finish(t, running); done.State != Cancelled || done.Error != "the query was cancelled" {
-			t.Errorf("%+v", done)
-		}
-		if _, _, err := h.Open(running.ID); !errors.Is(err, ErrNoResult) {
-			t.Errorf("Open of a cancelled execution: %v", err)
-		}
-	})
+	}
 }
 
-func TestTimeout(t *testing.T) {
+// news is all that a watcher has not taken, once nothing moves.
+func news(w *Watcher) string {
+	synctest.Wait()
+	var all []string
+	for e, ok := w.Take(); ok; e, ok = w.Take() {
+		all = append(all, e.ID+" "+string(e.State))
+	}
+	return strings.Join(all, ", ")
+}
+
+// TestWatchers: many watch one, one watches many; each is told of every change it is there for, and of the end once.
+func TestWatchers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, nil)
-		start := time.Now()
-		e := h.finish(t, h.start(t, "forever"))
-		if e.State != Failed || e.Ended.Sub(start) != time.Minute ||
-			e.Error != "query limit exceeded: the query ran for 1m0s, the longest it may" {
-			t.Errorf("%+v", e)
+		g := newEngine()
+		s := newService(t, g, &executions{})
+		one, two := begin(t, s), begin(t, s)
+		a, b, slow := s.Watcher(), s.Watcher(), s.Watcher()
+		watch(t, a, one, two)
+		watch(t, b, one)
+		watch(t, slow, one)
+		expect := func(what string, w *Watcher, want string) {
+			t.Helper()
+			if got := news(w); got != want {
+				t.Errorf("%s: %q, want %q", what, got, want)
+			}
 		}
-		if h.files(t) != 0 {
-			t.Error("the failed run left a file")
+		expect("the present state", a, "e1 QUEUED, e2 QUEUED")
+		expect("the present state", b, "e1 QUEUED")
+		g.set(one, Running)
+		expect("a change", a, "e1 RUNNING")
+		g.set(one, Queued) // as Athena does
+		expect("and back", a, "e1 QUEUED")
+		g.set(two, Running)
+		expect("another", a, "e2 RUNNING")
+		g.set(one, Succeeded)
+		expect("the end", a, "e1 SUCCEEDED")
+		expect("what was in between is left out", b, "e1 SUCCEEDED")
+		expect("also for who never listened", slow, "e1 SUCCEEDED")
+		watch(t, b, one)
+		expect("who comes later", b, "e1 SUCCEEDED")
+		a.Unwatch(two)
+		g.set(two, Failed)
+		expect("who is not interested any more", a, "")
+		if err := a.Watch(t.Context(), "e3"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("one that is not there: %v", err)
+		}
+		for _, w := range []*Watcher{a, b, slow} {
+			w.Close()
 		}
 	})
 }
 
-func TestFailures(t *testing.T) {
-	t.Parallel()
-	internal := "the query failed inside the server; its log says why, under this execution's id"
-	for name, test := range map[string]struct {
-		err    error
-		client string
-		logged string
-	}{
-		"statement": {fmt.Errorf("%w: line 1, column 8: not a number: 'x'", ErrStatement),
-			"unsuitable SQL: line 1, column 8: not a number: 'x'", ""},
-		"limit":    {fmt.Errorf("%w: out of memory", ErrLimit), "query limit exceeded: out of memory", ""},
-		"internal": {errors.New("IO error: /secret/path.parquet"), internal, "/secret/path.parquet"},
-		"full":     {fmt.Errorf("write /secret/x: %w", syscall.ENOSPC), "the server has no disk space left for the result", "/secret/x"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := newHarness(t, nil)
-			h.engine.runs["fails"] = func(context.Context, []string, io.Writer) (Statistics, error) {
-				return Statistics{Rows: 3}, test.err
-			}
-			e := h.finish(t, h.start(t, "fails"))
-			if e.State != Failed || e.Error != test.client || e.Statistics.Rows != 3 {
-				t.Errorf("%+v", e)
-			}
-			if err := h.Close(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if log := h.log.String(); !strings.Contains(log, test.logged) || (test.logged == "") != (log == "") {
-				t.Errorf("log: %s", log)
-			}
-			if h.files(t) != 0 {
-				t.Error("the failed run left a file")
-			}
-		})
-	}
-}
-
-func TestStaleLakeStillAnswers(t *testing.T) {
-	t.Parallel()
-	h := newHarnessWith(t, fixedFreshener{err: errors.New("sink stands still")}, nil)
-	e := h.finish(t, h.start(t, "one"))
-	if e.State != Succeeded || !e.CompleteThrough.IsZero() {
-		t.Errorf("%+v", e)
-	}
-	if err := h.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(h.log.String(), "sink stands still") {
-		t.Errorf("not logged: %s", h.log)
-	}
-}
-
-func TestWaitGivesUpWithItsContext(t *testing.T) {
+// TestOneQuestionForAll: however many watch, the engine is asked for all executions together, and ever less often while nothing changes.
+func TestOneQuestionForAll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, nil)
-		e := h.start(t, "forever")
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		got, err := h.Wait(ctx, e.ID)
-		if !errors.Is(err, context.DeadlineExceeded) || got.State != Running {
-			t.Errorf("%+v, %v", got, err)
+		g := newEngine()
+		g.silent = true
+		s := newService(t, g, &executions{})
+		var ids []string
+		for range MaxStatus {
+			ids = append(ids, begin(t, s))
 		}
-		if _, err := h.Wait(ctx, "no-such-id"); !errors.Is(err, ErrNotFound) {
-			t.Error(err)
+		var watchers []*Watcher
+		for range 100 {
+			w := s.Watcher()
+			defer w.Close()
+			watch(t, w, ids...)
+			watchers = append(watchers, w)
+		}
+		pass(500 * time.Millisecond)
+		g.asked()
+		pass(time.Second)
+		if n := g.asked(); n != 1 {
+			t.Errorf("asked %d times in the first second", n)
+		}
+		pass(2 * time.Minute)
+		if n := g.asked(); n > 22 {
+			t.Errorf("asked %d times in two minutes of silence, with at most 8 s between", n)
+		}
+		for _, id := range ids {
+			g.set(id, Succeeded)
+		}
+		pass(8 * time.Second)
+		for _, w := range watchers {
+			if got := strings.Count(news(w), "SUCCEEDED"); got != len(ids) {
+				t.Fatalf("told of the end of %d", got)
+			}
+		}
+		g.asked()
+		pass(time.Hour)
+		if n := g.asked(); n > 0 {
+			t.Errorf("asked %d times when nobody had to know", n)
 		}
 	})
 }
 
-func TestClose(t *testing.T) {
+// TestRestartForgetsNothing: what another process started is known, and what the engine has lost has failed.
+func TestRestartForgetsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t, nil)
-		stuck := make(chan struct{})
-		h.engine.runs["stuck"] = func(ctx context.Context, _ []string, _ io.Writer) (Statistics, error) {
-			<-stuck
-			return Statistics{}, ctx.Err()
+		g, x := newEngine(), &executions{}
+		first := newService(t, g, x)
+		goesOn, isLost, wasTold := begin(t, first), begin(t, first), begin(t, first)
+		g.set(wasTold, Failed)
+		if _, err := first.Wait(t.Context(), wasTold); err != nil {
+			t.Fatal(err)
 		}
-		running, queued := h.start(t, "stuck"), h.start(t, "one")
-		synctest.Wait() // until it is stuck
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := h.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Close did not wait: %v", err)
+		first.Close()
+		g.do(func() { delete(g.byID, isLost); delete(g.byID, wasTold) })
+		g.set(goesOn, Running)
+
+		second := newService(t, g, x)
+		w := second.Watcher()
+		defer w.Close()
+		watch(t, w, wasTold, isLost, goesOn)
+		if got := news(w); !strings.HasPrefix(got, wasTold+" FAILED, ") || !strings.Contains(got, isLost+" FAILED") || !strings.Contains(got, goesOn+" RUNNING") {
+			t.Errorf("told %q", got)
 		}
-		if _, err := h.Start(t.Context(), "one", nil); !errors.Is(err, ErrClosed) {
-			t.Errorf("Start after Close: %v", err)
+		if e, err := second.Get(t.Context(), isLost); err != nil || e.State != Failed || !strings.Contains(e.Error, "restarted") {
+			t.Errorf("%+v, %v", e, err)
 		}
-		close(stuck)
-		if err := h.Close(t.Context()); err != nil {
-			t.Error(err)
+		g.set(goesOn, Succeeded)
+		if got := news(w); got != goesOn+" SUCCEEDED" {
+			t.Errorf("told %q", got)
 		}
-		for _, e := range []Execution{running, queued} {
-			if done := h.finish(t, e); done.State != Cancelled || done.Error != "the server is shutting down" {
-				t.Errorf("%+v", done)
-			}
+		list, err := second.List(t.Context(), 2)
+		if err != nil || len(list) != 2 || list[0].ID != wasTold || list[1].ID != isLost {
+			t.Errorf("%+v, %v", list, err)
 		}
 	})
 }
 
-func TestConfigIsChecked(t *testing.T) {
+// TestKeyStartsOnce, also after a restart, and only its own statement.
+func TestKeyStartsOnce(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*Config){
-		"Dir":           func(c *Config) { c.Dir = "" },
-		"Concurrency":   func(c *Config) { c.Concurrency = 0 },
-		"MaxQueued":     func(c *Config) { c.MaxQueued = -1 },
-		"MaxExecutions": func(c *Config) { c.MaxExecutions = 2 },
-		"ResultTTL":     func(c *Config) { c.ResultTTL = 0 },
-		"Admit":         func(c *Config) { c.Admit = nil },
-		"Now":           func(c *Config) { c.Now = nil },
-	} {
-		cfg := Config{
-			Dir: t.TempDir(), Concurrency: 1, MaxQueued: 2, MaxExecutions: 3, ResultTTL: 1, Timeout: 1, MaxResultBytes: 1,
-			Admit: func(int64) error { return nil }, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	synctest.Test(t, func(t *testing.T) {
+		g, x := newEngine(), &executions{}
+		s := newService(t, g, x)
+		start := func(sql, key string, parameters ...string) (string, bool, error) {
+			e, replayed, err := s.Start(t.Context(), sql, parameters, key)
+			return e.ID, replayed, err
 		}
-		change(&cfg)
-		if _, err := New(cfg, newEngine(), fixedFreshener{}); err == nil {
-			t.Errorf("%s: accepted", name)
+		first, replayed, err := start("SELECT ?", "k", "1")
+		if err != nil || replayed {
+			t.Fatal(replayed, err)
 		}
-	}
+		for range 2 {
+			if id, replayed, err := start("SELECT ?", "k", "1"); err != nil || !replayed || id != first {
+				t.Errorf("again: %s, %v, %v", id, replayed, err)
+			}
+			s.Close()
+			s = newService(t, g, x)
+		}
+		for _, other := range [][2]string{{"SELECT ?", "2"}, {"SELECT  ?", "1"}, {"SELECT ?1", ""}} {
+			if _, _, err := start(other[0], "k", other[1]); !errors.Is(err, ErrKeyReused) {
+				t.Errorf("%q with the same key: %v", other, err)
+			}
+		}
+		if id, replayed, err := start("SELECT ?", "l", "1"); err != nil || replayed || id == first {
+			t.Errorf("another key: %s, %v, %v", id, replayed, err)
+		}
+		if g.starts != 2 {
+			t.Errorf("%d were started", g.starts)
+		}
+		pass(time.Hour)
+		if _, err := s.Get(t.Context(), first); !errors.Is(err, ErrNotFound) {
+			t.Errorf("it is remembered for too long: %v", err)
+		}
+	})
 }
 
-// Many clients at once: every execution ends, and never more run than may.
-func TestConcurrently(t *testing.T) {
+// TestEngineFails: nobody is told anything wrong, and all of it as soon as it can be known.
+func TestEngineFails(t *testing.T) {
 	t.Parallel()
-	h := newHarness(t, func(c *Config) { c.Concurrency, c.MaxQueued, c.MaxExecutions = 3, 1000, 1003 })
-	var mu sync.Mutex
-	now, most := 0, 0
-	h.engine.runs["count"] = func(_ context.Context, _ []string, result io.Writer) (Statistics, error) {
-		mu.Lock()
-		now++
-		most = max(most, now)
-		mu.Unlock()
-		_, err := io.WriteString(result, "\"x\"\n")
-		mu.Lock()
-		now--
-		mu.Unlock()
-		return Statistics{}, err
-	}
-	var clients sync.WaitGroup
-	for i := range 20 {
-		clients.Go(func() {
-			for j := range 10 {
-				e, err := h.Start(t.Context(), "count", nil)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if (i+j)%3 == 0 {
-					if _, err := h.Cancel(e.ID); err != nil {
-						t.Error(err)
-					}
-				}
-				if done, err := h.Wait(t.Context(), e.ID); err != nil || !done.State.Finished() {
-					t.Errorf("%+v, %v", done, err)
-				}
+	synctest.Test(t, func(t *testing.T) {
+		g, x := newEngine(), &executions{}
+		s := newService(t, g, x)
+		id := begin(t, s)
+		w := s.Watcher()
+		defer w.Close()
+		watch(t, w, id)
+		news(w)
+		g.do(func() { g.fails = errors.New("throttled") })
+		g.set(id, Succeeded)
+		if got := news(w); got != "" {
+			t.Errorf("told %q", got)
+		}
+		g.do(func() { g.fails = nil })
+		pass(8 * time.Second)
+		if got := news(w); got != id+" SUCCEEDED" {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
+// TestEndIsSavedBeforeItIsTold, or again when somebody asks.
+func TestEndIsSavedBeforeItIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, x := newEngine(), &executions{}
+		s := newService(t, g, x)
+		id, other := begin(t, s), begin(t, s)
+		x.fail(errors.New("no state table"))
+		g.set(id, Succeeded)
+		if e, err := s.Wait(t.Context(), id); err != nil || e.State != Succeeded {
+			t.Errorf("%+v, %v", e, err)
+		}
+		if _, _, err := s.Start(t.Context(), "SELECT", nil, ""); err == nil {
+			t.Error("started without a trace")
+		}
+		x.fail(nil)
+		g.set(other, Succeeded)
+		for _, id := range []string{id, other} {
+			if e, err := s.Get(t.Context(), id); err != nil || e.State != Succeeded {
+				t.Errorf("%+v, %v", e, err)
 			}
-		})
-	}
-	clients.Wait()
-	if most > 3 || most == 0 {
-		t.Errorf("%d ran at once", most)
-	}
+			if e, err := x.Get(t.Context(), id); err != nil || e.State != Succeeded || e.Token == "" || e.SQL == "" {
+				t.Errorf("remembered: %+v, %v", e, err)
+			}
+		}
+		synctest.Wait()
+		if e := g.byID["e3"]; e == nil || e.State != Cancelled {
+			t.Errorf("what nobody knows of runs on: %+v", e)
+		}
+	})
+}
+
+// TestWatchesAreBounded, with those whose end nobody has taken.
+func TestWatchesAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newEngine()
+		s := newService(t, g, &executions{})
+		w := s.Watcher()
+		defer w.Close()
+		var ids []string
+		for range 100 {
+			ids = append(ids, begin(t, s))
+		}
+		extra := begin(t, s)
+		watch(t, w, ids...)
+		watch(t, w, ids...) // no more of them
+		for _, id := range ids {
+			g.set(id, Succeeded)
+		}
+		synctest.Wait()
+		if err := w.Watch(t.Context(), extra); !errors.Is(err, ErrTooMany) {
+			t.Errorf("one too many: %v", err)
+		}
+		news(w)
+		watch(t, w, extra)
+		w.Unwatch(extra)
+		if got := news(w); got != "" {
+			t.Errorf("told %q", got)
+		}
+	})
 }

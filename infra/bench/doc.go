@@ -9,5 +9,5 @@
 // What has no face over HTTP, or takes DuckDB to compare with, is a benchmark among the tests of its package, which the
 // harness runs (goBenchmarks, month). So it stays free of cgo.
 //
-// It may import schemas, Fiber and the standard library; never an adapter or a core: what is under test is what users run.
+// It may import schemas, Fiber, the WebSocket of our dependencies and the standard library; never an adapter or a core: what is under test is what users run.
 package main

@@ -42,6 +42,8 @@ func (b *bench) rows() []row {
 		{"lake append", b.lakeAppend},
 		{"SQL count, 10 M events, one day", b.sqlCount},
 		{"memory", b.memory},
+		{"push: 1,000 clients, 50 executions", b.push},
+		{"push: 1,000,000 rows", b.pushLarge},
 		{"ack 200 B, 64 connections", b.acked(200, 64)},
 		{"ack 1 KB, 1,024 connections", b.acked(kilobyte, 1024)},
 		{"ack 20 KB, 64 connections", b.acked(20*kilobyte, 64)},

@@ -33,7 +33,7 @@ func (b *bench) frontStart(ctx context.Context) (_ []measure, err error) {
 	}
 	defer func() { err = stub.end(err) }()
 	return b.medianStart(ctx, "until it listens", 30, func(ctx context.Context) (time.Duration, error) {
-		ln, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free now
+		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0") // a port that is free now
 		if err != nil {
 			return 0, fmt.Errorf("find a port: %w", err)
 		}
@@ -45,11 +45,12 @@ func (b *bench) frontStart(ctx context.Context) (_ []measure, err error) {
 		ctx, stop := context.WithTimeout(ctx, startLimit)
 		defer stop()
 		go func() {
-			var dialer net.Dialer
+			tick := time.NewTicker(100 * time.Microsecond)
+			defer tick.Stop()
 			for ctx.Err() == nil {
-				c, err := dialer.DialContext(ctx, "tcp", address)
+				c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 				if err != nil {
-					time.Sleep(100 * time.Microsecond) // refused: not yet
+					<-tick.C // refused: not yet
 					continue
 				}
 				heard <- time.Now()

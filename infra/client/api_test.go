@@ -123,25 +123,36 @@ func TestAnswerOfAnotherServer(t *testing.T) {
 	}
 }
 
-// executions is a server of one query that ends at the end of the given states.
+// executions is a server of one query that goes through the given states, the last of which is an end unless it holds. A nil breaks the
+// connection.
 func executions(t *testing.T, holds bool, states ...map[string]any) (*clienttest.Server, *atomic.Int32, *atomic.Int32) {
 	t.Helper()
-	asked, cancelled := &atomic.Int32{}, &atomic.Int32{}
+	sent, cancelled := &atomic.Int32{}, &atomic.Int32{}
 	server := clienttest.New(t)
 	server.Handle = func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method + " " + r.URL.Path {
 		case "POST /v1/queries":
 			clienttest.Answer(w, 202, map[string]any{"executionId": "q1", "state": "QUEUED"})
-		case "GET /v1/queries/q1":
-			n := int(asked.Add(1))
-			if n >= len(states) {
-				n = len(states)
-				if holds {
-					<-r.Context().Done()
-					return
+		case "GET /v1/ws":
+			clienttest.Push(w, r, func(id string, send func(any)) bool {
+				for n := int(sent.Load()); n < len(states); n++ {
+					sent.Add(1)
+					if states[n] == nil {
+						return true
+					}
+					detail := states[n]["error"]
+					delete(states[n], "error")
+					states[n]["type"] = "state"
+					send(states[n])
+					if detail != nil {
+						send(map[string]any{"type": "error", "executionId": id, "title": "The query failed", "detail": detail})
+					}
 				}
-			}
-			clienttest.Answer(w, 200, states[n-1])
+				if !holds {
+					send(map[string]any{"type": "result", "executionId": id})
+				}
+				return false
+			})
 		case "DELETE /v1/queries/q1":
 			cancelled.Add(1)
 			w.WriteHeader(http.StatusNoContent)
@@ -151,13 +162,16 @@ func executions(t *testing.T, holds bool, states ...map[string]any) (*clienttest
 			clienttest.Refuse(w, clienttest.Fault{Status: 404, Kind: "not-found"}, r.URL.Path)
 		}
 	}
-	return server, asked, cancelled
+	return server, sent, cancelled
 }
+
+func ignore(client.Execution) {}
 
 func TestQuery(t *testing.T) {
 	t.Parallel()
-	server, asked, _ := executions(t, false,
+	server, sent, _ := executions(t, false,
 		map[string]any{"executionId": "q1", "state": "QUEUED"},
+		nil, // the connection breaks, and is made again
 		map[string]any{"executionId": "q1", "state": "RUNNING"},
 		map[string]any{
 			"executionId": "q1", "state": "SUCCEEDED", "completeThrough": "2026-01-02T03:04:05.000000Z",
@@ -168,9 +182,10 @@ func TestQuery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := c.WaitQuery(t.Context(), started.ExecutionID, quick)
-	if err != nil || asked.Load() != 3 || e.Statistics.Rows != 1 || e.Statistics.ElapsedMilliseconds != 3 || e.CompleteThrough.Year() != 2026 {
-		t.Fatalf("%+v after %d: %v", e, asked.Load(), err)
+	var states []string
+	e, err := c.FollowQuery(t.Context(), started.ExecutionID, quick, func(e client.Execution) { states = append(states, e.State) })
+	if err != nil || strings.Join(states, " ") != "QUEUED RUNNING SUCCEEDED" || e.Statistics.Rows != 1 || e.Statistics.ElapsedMilliseconds != 3 || e.CompleteThrough.Year() != 2026 {
+		t.Fatalf("%+v after %v, %d: %v", e, states, sent.Load(), err)
 	}
 	result, err := c.Result(t.Context(), e.ExecutionID)
 	if err != nil {
@@ -185,14 +200,14 @@ func TestQuery(t *testing.T) {
 func TestQueryFails(t *testing.T) {
 	t.Parallel()
 	server, _, _ := executions(t, false, map[string]any{"executionId": "q1", "state": "FAILED", "error": "line 1: no such \x1b[31mcolumn"})
-	_, err := connect(t, server.URL, 0).WaitQuery(t.Context(), "q1", quick)
+	_, err := connect(t, server.URL, 0).FollowQuery(t.Context(), "q1", quick, ignore)
 	var failed *client.QueryError
 	if !errors.As(err, &failed) || failed.State != "FAILED" || strings.Contains(err.Error(), "\x1b") || !strings.Contains(err.Error(), "no such") {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestQueryWaitEndsWithContext(t *testing.T) {
+func TestQueryFollowEndsWithContext(t *testing.T) {
 	t.Parallel()
 	server, asked, cancelled := executions(t, true, map[string]any{"executionId": "q1", "state": "RUNNING"})
 	c := connect(t, server.URL, 0)
@@ -204,7 +219,7 @@ func TestQueryWaitEndsWithContext(t *testing.T) {
 		}
 		cancel(own)
 	}()
-	if _, err := c.WaitQuery(ctx, "q1", quick); !errors.Is(err, own) {
+	if _, err := c.FollowQuery(ctx, "q1", quick, ignore); !errors.Is(err, own) {
 		t.Errorf("%v", err)
 	}
 	if err := c.CancelQuery(t.Context(), "q1"); err != nil || cancelled.Load() != 1 {

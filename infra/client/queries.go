@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -17,9 +16,6 @@ const (
 	stateRunning   = "RUNNING"
 	stateSucceeded = "SUCCEEDED"
 )
-
-// longPoll is how long the server is asked to hold a question for an execution's state.
-const longPoll = 20 * time.Second
 
 // Execution is a running or finished SQL statement.
 type Execution struct {
@@ -81,35 +77,6 @@ func (c *Client) StartQuery(ctx context.Context, sql string, parameters []string
 		return e, errors.New("the server answered without an execution id: is this the URL of Penstock?")
 	}
 	return e, nil
-}
-
-// WaitQuery returns when the execution has ended. A lost connection is made again for as long as retry allows. A
-// *QueryError when it did not succeed.
-func (c *Client) WaitQuery(ctx context.Context, id string, retry Retry) (Execution, error) {
-	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		var e Execution
-		asked := time.Now()
-		_, err := retry.do(ctx, func() error {
-			return c.read(ctx, request{
-				method: http.MethodGet, path: []string{"v1", "queries", id}, patience: longPoll,
-				query: map[string][]string{"wait": {strconv.Itoa(int(longPoll / time.Second))}},
-			}, &e, http.StatusOK)
-		})
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return e, context.Cause(ctx)
-		case err != nil:
-			return e, err
-		case e.Ended() && e.State != stateSucceeded:
-			return e, &QueryError{ExecutionID: id, State: e.State, Reason: clean(e.Error)}
-		case e.Ended():
-			return e, nil
-		}
-		// A server that answers at once does not hold questions: then it is asked ever less often.
-		if held := time.Since(asked); held < pause && !sleep(ctx, pause-held) {
-			return e, context.Cause(ctx)
-		}
-	}
 }
 
 // CancelQuery stops an execution; harmless on one that has ended.

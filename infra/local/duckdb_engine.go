@@ -55,7 +55,7 @@ type DuckDB struct {
 	spare  spare
 }
 
-var _ query.Engine = (*DuckDB)(nil)
+var _ query.SQL = (*DuckDB)(nil)
 
 const minMemory = 64 << 20
 
@@ -111,7 +111,7 @@ func (d *DuckDB) nextTempDir() string {
 	return filepath.Join(d.cfg.TempDir, "run-"+strconv.FormatUint(d.runs.Add(1), 10))
 }
 
-// Check implements query.Engine. It parses and binds the statement against an empty table, and compares the number of
+// Check implements query.SQL. It parses and binds the statement against an empty table, and compares the number of
 // parameters.
 func (d *DuckDB) Check(ctx context.Context, sql string, parameters []string) error {
 	_, err := d.check(ctx, sql, parameters)
@@ -229,7 +229,7 @@ func firstOf(ctx context.Context, err error) error {
 	return err
 }
 
-// Run implements query.Engine. An error of result's Write ends the run and is returned as it is. ScannedBytes are
+// Run implements query.SQL. An error of result's Write ends the run and is returned as it is. ScannedBytes are
 // those read from files.
 func (d *DuckDB) Run(ctx context.Context, sql string, parameters []string, result io.Writer) (query.Statistics, error) {
 	start := d.cfg.Now()

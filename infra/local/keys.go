@@ -23,6 +23,9 @@ const (
 	kindClaimAge   = 'e' // time of storing, idempotency key → nothing
 	kindDeadLetter = 'd' // sink, shard id, position → dead letter
 	kindTombstone  = 't' // event id → tombstone of an erased event
+	kindExecution  = 'q' // execution id → execution of SQL
+	kindStarted    = 'o' // token → id of the execution that it started
+	kindSubmitted  = 'a' // time of submission, execution id → nothing
 )
 
 // errCorrupt is wrapped in every error about a stored key or value that is not what this package writes.

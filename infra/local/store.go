@@ -224,6 +224,9 @@ func (s *Store) Claims() *Claims { return s.claims }
 // DeadLetters keeps what a sink could not take.
 func (s *Store) DeadLetters() *DeadLetters { return s.deadLetters }
 
+// Executions of SQL.
+func (s *Store) Executions() *Executions { return &Executions{s} }
+
 // Ledger tells what became of events.
 func (s *Store) Ledger() *Ledger { return s.ledger }
 

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -11,7 +12,7 @@ import (
 type SafeToTrim func(ctx context.Context) (map[string]string, error)
 
 // Tend does the store's housekeeping every interval until ctx ends: it trims the stream behind the slowest sink and
-// removes expired claims. An error is logged and the work tried again at the next interval, since nothing depends on it
+// removes expired claims and executions. An error is logged and the work tried again at the next interval, since nothing depends on it
 // but disk space, which the DiskGuard watches.
 func (s *Store) Tend(ctx context.Context, interval time.Duration, safe SafeToTrim, log *slog.Logger) {
 	tick := time.NewTicker(interval)
@@ -40,6 +41,7 @@ func (s *Store) tend(ctx context.Context, safe SafeToTrim, log *slog.Logger) err
 	if trimmed.Records > 0 {
 		log.Info("trimmed the stream", "records", trimmed.Records, "bytes", trimmed.Bytes)
 	}
-	_, err = s.ExpireClaims(ctx)
-	return err
+	_, claimsErr := s.ExpireClaims(ctx)
+	_, executionsErr := s.ExpireExecutions(ctx)
+	return errors.Join(claimsErr, executionsErr)
 }

@@ -34,7 +34,7 @@ func BenchmarkPost(b *testing.B) {
 			fake := newStream()
 			s, err := New(Defaults(), Deps{
 				Ingest: instant{}, Budget: ingest.NewBudget(256 << 20), Index: fake, Bodies: newObjects(), Ledger: fake, Watermarks: fake,
-				Queries: &queries{}, Lake: lake{}, DeadLetters: letters{}, Requeuer: letters{}, Metrics: http.NotFoundHandler(),
+				Queries: newQueries(b), Lake: lake{}, DeadLetters: letters{}, Requeuer: letters{}, Metrics: http.NotFoundHandler(),
 				Observe: func(string, string, int, time.Duration) {}, Logger: slog.New(slog.DiscardHandler),
 			})
 			if err != nil {

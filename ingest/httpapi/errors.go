@@ -41,8 +41,11 @@ var sentinels = []struct {
 	{schemas.ErrAttribute, unsuitableAttr, ""},
 	{query.ErrStatement, invalidQuery, ""},
 	{query.ErrLimit, invalidQuery, ""},
+	{query.ErrTooMany, invalidParameter, ""},
 	{query.ErrBusy, queriesBusy, "Too many query executions are waiting. Try again shortly."},
-	{query.ErrNoResult, resultUnavailable, "The query execution failed or was cancelled; GET its state for the reason."},
+	{query.ErrNoResult, resultUnavailable, "The query execution failed or was cancelled, or its result is not kept any more; GET its " +
+		"state for the reason, or run it again."},
+	{query.ErrKeyReused, keyReused, "This Idempotency-Key was used for another statement or other parameters. Use a new key for a new query."},
 	{query.ErrClosed, draining, "This process is shutting down; try again."},
 	{query.ErrNotReady, resultNotReady, "The query execution has not ended yet. Ask for its state and try again."},
 	{query.ErrNotFound, queryUnknown, "No query execution has this id; old ones are forgotten."},

@@ -77,7 +77,7 @@ func (s *Server) begin(x *exchange) error {
 		x.unsafe = true
 		return err
 	}
-	if x.credential, err = s.admit(&x.ctx.Request.Header, string(x.ctx.URI().PathOriginal())); err != nil {
+	if x.credential, err = s.credential(x); err != nil {
 		return err
 	}
 	if methodLabel(x.ctx.Method()) == otherMethod {
@@ -87,6 +87,15 @@ func (s *Server) begin(x *exchange) error {
 		return refuse(expectationFailed, "This server knows no expectation but 100-continue.")
 	}
 	return nil
+}
+
+// credential is what the header says, or the ticket of who can't set a header.
+func (s *Server) credential(x *exchange) (string, error) {
+	h, path := &x.ctx.Request.Header, string(x.ctx.URI().PathOriginal())
+	if ticket := x.ctx.QueryArgs().Peek("ticket"); len(ticket) > 0 && path == socketPath && s.cfg.Keys != nil && len(h.Peek("Authorization")) == 0 {
+		return s.tickets.redeem(string(ticket))
+	}
+	return s.admit(h, path)
 }
 
 // closeAfter has the connection closed after the answer, with a FIN that the client can see and a bounded time to read

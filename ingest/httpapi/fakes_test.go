@@ -6,9 +6,12 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -186,88 +189,184 @@ func (c *claims) Finish(_ context.Context, key string) error {
 	return nil
 }
 
-// queries is the query service.
+// queries is the query service over an engine that tests tell what to do.
 type queries struct {
-	mu         sync.Mutex
-	executions []query.Execution
-	busy       bool
+	*query.Service
+	engine *engine
+}
+
+func newQueries(t testing.TB) *queries {
+	q := &queries{engine: &engine{changed: make(chan string, 100)}}
+	var err error
+	q.Service, err = query.New(query.Config{
+		Kept: time.Hour, Poll: time.Second, MaxPoll: time.Second, MaxWatches: 10, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+	}, q.engine, &executions{byID: map[string]query.Execution{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(q.Close)
+	return q
+}
+
+// Wait ends the execution, but for one that is stuck.
+func (q *queries) Wait(ctx context.Context, id string) (query.Execution, error) {
+	if e, err := q.Get(ctx, id); err == nil && !strings.HasPrefix(e.SQL, "SELECT stuck") {
+		q.engine.end(id, query.Succeeded, fakeCSV)
+	}
+	return q.Service.Wait(ctx, id)
+}
+
+// end returns when the service knows it too.
+func (q *queries) end(t *testing.T, id string, state query.State, result string) {
+	t.Helper()
+	q.engine.end(id, state, result)
+	if _, err := q.Service.Wait(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
 }
 
 const fakeCSV = "\"n\"\n\"1\"\n"
 
-func (q *queries) Start(_ context.Context, sql string, parameters []string) (query.Execution, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !strings.HasPrefix(sql, "SELECT") {
+// engine runs nothing: its executions end when a test says so.
+type engine struct {
+	changed    chan string
+	open       atomic.Int64 // results that were not closed
+	mu         sync.Mutex
+	executions []query.Execution
+	results    map[string]string
+	busy       bool
+}
+
+func (g *engine) Start(_ context.Context, s query.Statement) (query.Execution, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !strings.HasPrefix(s.SQL, "SELECT") {
 		return query.Execution{}, fmt.Errorf("%w: only SELECT", query.ErrStatement)
 	}
-	if q.busy {
+	if g.busy {
 		return query.Execution{}, query.ErrBusy
 	}
 	now := time.Now()
-	e := query.Execution{ID: fmt.Sprintf("q%d", len(q.executions)), SQL: sql + strings.Join(parameters, ","), State: query.Running, Submitted: now, Started: now}
-	q.executions = append(q.executions, e)
+	e := query.Execution{
+		ID: fmt.Sprintf("q%d", len(g.executions)), SQL: s.SQL + strings.Join(s.Parameters, ","), State: query.Running, Token: s.Token,
+		Fingerprint: s.Fingerprint(), Submitted: now, Started: now,
+	}
+	g.executions = append(g.executions, e)
 	return e, nil
 }
 
-func (q *queries) end(id string, state query.State) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for i := range q.executions {
-		if e := &q.executions[i]; e.ID == id {
-			e.State, e.Ended = state, time.Now()
-			if state == query.Failed {
-				e.Error = "it did not work"
-			}
-			e.CompleteThrough = e.Started
+func (g *engine) set(change func(*engine)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	change(g)
+}
+
+func (g *engine) end(id string, state query.State, result string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range g.executions {
+		e := &g.executions[i]
+		if e.ID != id || e.State.Finished() {
+			continue
 		}
+		e.State, e.Ended, e.CompleteThrough = state, time.Now(), e.Started
+		switch state {
+		case query.Failed:
+			e.Error = "it did not work"
+		case query.Succeeded:
+			if g.results == nil {
+				g.results = map[string]string{}
+			}
+			g.results[id] = result
+			e.ResultBytes, e.Statistics.Rows = int64(len(result)), int64(strings.Count(result, "\n")-1)
+		}
+		g.changed <- id
 	}
 }
 
-func (q *queries) Get(id string) (query.Execution, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, e := range q.executions {
-		if e.ID == id {
+func (g *engine) Status(_ context.Context, ids []string) ([]query.Execution, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var known []query.Execution
+	for _, e := range g.executions {
+		if slices.Contains(ids, e.ID) {
+			known = append(known, e)
+		}
+	}
+	return known, nil
+}
+
+func (g *engine) Stop(_ context.Context, id string) error {
+	g.end(id, query.Cancelled, "")
+	return nil
+}
+
+func (g *engine) Open(_ context.Context, id string) (io.ReadCloser, int64, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	result, ok := g.results[id]
+	if !ok {
+		return nil, 0, query.ErrNoResult
+	}
+	g.open.Add(1)
+	return &openResult{strings.NewReader(result), sync.OnceFunc(func() { g.open.Add(-1) })}, int64(len(result)), nil
+}
+
+type openResult struct {
+	io.Reader
+	closed func()
+}
+
+func (r *openResult) Close() error {
+	r.closed()
+	return nil
+}
+
+func (g *engine) Changed() <-chan string { return g.changed }
+
+// executions are remembered for ever.
+type executions struct {
+	mu   sync.Mutex
+	byID map[string]query.Execution
+}
+
+func (x *executions) Add(ctx context.Context, e query.Execution, until time.Time) error {
+	return x.Save(ctx, e, until)
+}
+
+func (x *executions) Save(_ context.Context, e query.Execution, _ time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.byID[e.ID] = e
+	return nil
+}
+
+func (x *executions) Get(_ context.Context, id string) (query.Execution, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e, ok := x.byID[id]
+	if !ok {
+		return query.Execution{}, query.ErrNotFound
+	}
+	return e, nil
+}
+
+func (x *executions) Started(_ context.Context, token string) (query.Execution, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.byID {
+		if e.Token == token {
 			return e, nil
 		}
 	}
 	return query.Execution{}, query.ErrNotFound
 }
 
-// Wait ends the execution, but for one that is stuck.
-func (q *queries) Wait(ctx context.Context, id string) (query.Execution, error) {
-	e, err := q.Get(id)
-	if err == nil && strings.HasPrefix(e.SQL, "SELECT stuck") {
-		<-ctx.Done()
-		return e, context.Cause(ctx)
-	}
-	q.end(id, query.Succeeded)
-	return q.Get(id)
-}
-
-func (q *queries) List() []query.Execution {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return slices.Clone(q.executions)
-}
-
-func (q *queries) Open(id string) (io.ReadCloser, int64, error) {
-	e, err := q.Get(id)
-	switch {
-	case err != nil:
-		return nil, 0, err
-	case !e.State.Finished():
-		return nil, 0, query.ErrNotReady
-	case e.State != query.Succeeded:
-		return nil, 0, query.ErrNoResult
-	}
-	return io.NopCloser(strings.NewReader(fakeCSV)), int64(len(fakeCSV)), nil
-}
-
-func (q *queries) Cancel(id string) (query.Execution, error) {
-	q.end(id, query.Cancelled)
-	return q.Get(id)
+func (x *executions) List(_ context.Context, most int) ([]query.Execution, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	list := slices.SortedFunc(maps.Values(x.byID), func(a, b query.Execution) int { return b.Submitted.Compare(a.Submitted) })
+	return list[:min(most, len(list))], nil
 }
 
 type lake struct{}

@@ -90,7 +90,7 @@ func startWith(t *testing.T, memory int64, change ...func(*Config, *Deps)) *fron
 func newFront(t *testing.T, memory int64, change ...func(*Config, *Deps)) *front {
 	t.Helper()
 	f := &front{
-		t: t, stream: newStream(), bodies: newObjects(), queries: &queries{}, budget: ingest.NewBudget(memory),
+		t: t, stream: newStream(), bodies: newObjects(), queries: newQueries(t), budget: ingest.NewBudget(memory),
 		client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true}}, covered: make(map[string]bool), observed: make(map[string]int),
 	}
 	core, err := ingest.New(context.Background(), ingest.Config{Slots: 2, Calls: 64, LaneBytes: 10 << 20, Large: 8, Now: time.Now}, f.stream, f.bodies,

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -124,6 +125,10 @@ func TestEveryStatus(t *testing.T) {
 		f.do("GET", path, nil).must(t, 200)
 		f.do("HEAD", path, nil).must(t, 200)
 	}
+	f.do("GET", "/v1/ws", nil).problem(t, 426, "upgrade-required")
+	f.do("POST", "/v1/tickets", nil).must(t, 201)
+	f.connect(t, nil).close()
+	f.covered["GET /v1/ws 101"] = true
 	f.do("GET", "/readyz", nil).must(t, 200)
 	notReady = true
 	eventually(t, "readyz looks again", func() bool { return f.do("GET", "/readyz", nil).status == 503 })
@@ -243,7 +248,7 @@ func driveQueries(t *testing.T, f *front) {
 	f.do("DELETE", two, nil).must(t, 200)
 	f.do("GET", two+"/result", nil).problem(t, 409, "result-unavailable")
 	three := start("SELECT 3")
-	f.queries.end("q2", query.Failed)
+	f.queries.end(t, "q2", query.Failed, "")
 	f.do("GET", three, nil).must(t, 200)
 	f.do("GET", "/v1/queries", nil).must(t, 200)
 	stuck := start("SELECT stuck")
@@ -270,9 +275,14 @@ func driveQueries(t *testing.T, f *front) {
 	f.do("POST", "/v1/queries", `{"sql":"SELECT `+strings.Repeat("1", 262_144-6)+`"}`).problem(t, 413, "body-too-large")
 	f.do("POST", "/v1/queries", strings.Repeat("1", 1<<20+1)).problem(t, 413, "body-too-large")
 	f.do("POST", "/v1/queries", `{}`, lines).problem(t, 415, "unsupported-media-type")
-	f.queries.mu.Lock()
-	f.queries.busy = true
-	f.queries.mu.Unlock()
+	keyed := func(sql string) answer { return f.do("POST", "/v1/queries", `{"sql":"`+sql+`"}`, "Idempotency-Key: k") }
+	once, again := keyed("SELECT 4").must(t, 202), keyed("SELECT 4").must(t, 202)
+	if !bytes.Equal(once.body, again.body) || once.header.Get("Idempotency-Replayed") != "" || again.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("%s %v, then %s %v", once.body, once.header, again.body, again.header)
+	}
+	keyed("SELECT 5").problem(t, 422, "key-reused")
+	f.do("POST", "/v1/queries", `{"sql":"SELECT 1"}`, "Idempotency-Key: a b").problem(t, 400, "invalid-parameter")
+	f.queries.engine.set(func(g *engine) { g.busy = true })
 	f.do("POST", "/v1/queries", `{"sql":"SELECT 1"}`).problem(t, 503, "queries-busy")
 }
 

@@ -54,18 +54,21 @@ type Watermarks interface {
 
 // Queries runs SQL.
 type Queries interface {
-	// Start checks the SQL and queues it: query.ErrStatement, query.ErrBusy, query.ErrClosed.
-	Start(ctx context.Context, sql string, parameters []string) (query.Execution, error)
+	// Start checks the SQL and queues it: query.ErrStatement, query.ErrBusy, query.ErrClosed. With a key that is not empty it does so
+	// once: replayed tells that it had; query.ErrKeyReused.
+	Start(ctx context.Context, sql string, parameters []string, key string) (e query.Execution, replayed bool, err error)
 	// Get returns the present state; query.ErrNotFound.
-	Get(id string) (query.Execution, error)
+	Get(ctx context.Context, id string) (query.Execution, error)
 	// Wait returns once the execution has ended; when ctx ends first, with the present state and the context's cause.
 	Wait(ctx context.Context, id string) (query.Execution, error)
-	// List returns the executions that are remembered, the newest first.
-	List() []query.Execution
+	// List returns up to so many of the executions that are remembered, the newest first.
+	List(ctx context.Context, most int) ([]query.Execution, error)
 	// Open streams the result and tells its size: query.ErrNotFound, query.ErrNotReady, query.ErrNoResult.
-	Open(id string) (io.ReadCloser, int64, error)
+	Open(ctx context.Context, id string) (io.ReadCloser, int64, error)
 	// Cancel asks an execution to stop and returns it as it stands; one that has ended stays as it is.
-	Cancel(id string) (query.Execution, error)
+	Cancel(ctx context.Context, id string) (query.Execution, error)
+	// Watcher is told how executions stand, of which it is asked to. It must be closed.
+	Watcher() *query.Watcher
 }
 
 // Lake tells about the table that SQL reads.

@@ -72,6 +72,7 @@ var (
 	unsupportedMedia   = kind{"unsupported-media-type", "The body is not declared as JSON", http.StatusUnsupportedMediaType, 0}
 	unsupportedCoding  = kind{"unsupported-encoding", "The Content-Encoding is not supported", http.StatusUnsupportedMediaType, 0}
 	expectationFailed  = kind{"expectation-failed", "The expectation can't be met", http.StatusExpectationFailed, 0}
+	upgradeRequired    = kind{"upgrade-required", "This is a WebSocket", http.StatusUpgradeRequired, 0}
 	keyReused          = kind{"key-reused", "The Idempotency-Key belongs to another request", http.StatusUnprocessableEntity, 0}
 	refusedAgain       = kind{"refused-again", "The sink refused the record again", http.StatusUnprocessableEntity, 0}
 	headerTooLarge     = kind{"header-too-large", "The header is too large", http.StatusRequestHeaderFieldsTooLarge, 0}

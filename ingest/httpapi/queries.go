@@ -22,6 +22,8 @@ const (
 	maxParameters = 1000
 	// maxWait is the longest long-poll, in seconds.
 	maxWait = 30
+	// listed is how many executions a list shows at most.
+	listed = 256
 	// listedSQL is how many characters of its SQL a list shows of an execution.
 	listedSQL = 1000
 )
@@ -72,6 +74,10 @@ func (s *Server) postQuery(x *exchange) error {
 	if err := queriesHead(&x.ctx.Request.Header, x.framing); err != nil {
 		return err
 	}
+	key, err := idempotencyKey(&x.ctx.Request.Header)
+	if err != nil {
+		return err
+	}
 	body, err := s.readBody(x, maxQueryBody)
 	if err != nil {
 		return err
@@ -83,10 +89,11 @@ func (s *Server) postQuery(x *exchange) error {
 	}
 	ctx, cancel := context.WithTimeout(s.base, lookupTimeout)
 	defer cancel()
-	execution, err := s.deps.Queries.Start(ctx, sql, parameters)
+	execution, replayed, err := s.deps.Queries.Start(ctx, sql, parameters, scopedKey(x.credential, key))
 	if err != nil {
 		return err
 	}
+	markReplayed(x, replayed)
 	href := queryHref(execution.ID)
 	x.ctx.Response.Header.Set("Location", href)
 	started := startedQuery{ExecutionID: execution.ID, State: string(execution.State), Href: href}
@@ -147,7 +154,9 @@ func (s *Server) answerState(x *exchange, e query.Execution) error {
 
 func (s *Server) waitFor(id string, wait time.Duration) (query.Execution, error) {
 	if wait == 0 {
-		return s.deps.Queries.Get(id)
+		ctx, cancel := context.WithTimeout(s.base, lookupTimeout)
+		defer cancel()
+		return s.deps.Queries.Get(ctx, id)
 	}
 	ctx, cancel := context.WithTimeout(s.base, wait)
 	defer cancel()
@@ -172,7 +181,12 @@ func waitParameter(x *exchange) (time.Duration, error) {
 }
 
 func (s *Server) listQueries(x *exchange) error {
-	executions := s.deps.Queries.List()
+	ctx, cancel := context.WithTimeout(s.base, lookupTimeout)
+	defer cancel()
+	executions, err := s.deps.Queries.List(ctx, listed)
+	if err != nil {
+		return err
+	}
 	items := make([]queryState, len(executions))
 	size := 0
 	for i, e := range executions {
@@ -194,7 +208,9 @@ func beginning(text string, n int) string {
 }
 
 func (s *Server) cancelQuery(x *exchange) error {
-	execution, err := s.deps.Queries.Cancel(x.param("id"))
+	ctx, cancel := context.WithTimeout(s.base, lookupTimeout)
+	defer cancel()
+	execution, err := s.deps.Queries.Cancel(ctx, x.param("id"))
 	if err != nil {
 		return err
 	}
@@ -203,7 +219,7 @@ func (s *Server) cancelQuery(x *exchange) error {
 
 // getResult streams the CSV itself, never a redirect: a client needs no credentials for where results lie.
 func (s *Server) getResult(x *exchange) error {
-	result, size, err := s.deps.Queries.Open(x.param("id"))
+	result, size, err := s.deps.Queries.Open(s.base, x.param("id"))
 	if err != nil {
 		return err
 	}
@@ -219,7 +235,7 @@ func stateOf(e query.Execution) queryState {
 		Started: optionalTime(e.Started), Ended: optionalTime(e.Ended), CompleteThrough: optionalTime(e.CompleteThrough),
 		Error: e.Error, Href: queryHref(e.ID),
 	}
-	if !e.Ended.IsZero() {
+	if !e.Ended.IsZero() || e.Statistics.ScannedBytes > 0 { // Athena tells on the way
 		state.Statistics = &queryStatistics{
 			Rows: e.Statistics.Rows, ScannedBytes: e.Statistics.ScannedBytes,
 			ElapsedMilliseconds: e.Statistics.Elapsed.Milliseconds(),

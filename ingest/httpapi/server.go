@@ -33,10 +33,15 @@ type Server struct {
 	admin    *Admin
 	decoders chan *decoder
 	answers  *ingest.Budget
+	tickets  *tickets
 
 	// base ends when Shutdown stops waiting; every call into the cores descends from it.
-	base     context.Context
-	cancel   context.CancelFunc
+	base   context.Context
+	cancel context.CancelFunc
+	// open ends when Shutdown begins: then WebSockets say goodbye, which no request under way waits for.
+	open  context.Context
+	leave context.CancelFunc
+
 	ln       atomic.Pointer[listener]
 	stopping atomic.Bool
 }
@@ -46,8 +51,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := errors.Join(cfg.Validate(), deps.validate()); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, deps: deps, decoders: newDecoders(), answers: ingest.NewBudget(cfg.AnswerBytes)}
+	s := &Server{
+		cfg: cfg, deps: deps, decoders: newDecoders(), answers: ingest.NewBudget(cfg.AnswerBytes), tickets: newTickets(cfg.Keys, cfg.Now),
+	}
 	s.base, s.cancel = context.WithCancel(context.Background())
+	s.open, s.leave = context.WithCancel(s.base)
 	s.metrics = fasthttpadaptor.NewFastHTTPHandler(deps.Metrics)
 	s.app = fiber.New(fiber.Config{
 		DisableStartupMessage:        true,
@@ -107,6 +115,7 @@ func (s *Server) ServeAdmin(ln net.Listener) error {
 // When it returns without an error no handler runs any more. Shut the server down before ingest is drained.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopping.Store(true)
+	s.leave()
 	defer s.cancel()
 	err := s.admin.Shutdown(ctx)
 	ln := s.ln.Load()
@@ -153,6 +162,8 @@ func (s *Server) routes() {
 		s.handle(http.MethodGet, "/v1/queries/:id", s.getQuery)
 		s.handle(http.MethodDelete, "/v1/queries/:id", s.cancelQuery)
 		s.handle(http.MethodGet, "/v1/queries/:id/result", s.getResult)
+		s.handle(http.MethodPost, "/v1/tickets", s.postTicket)
+		s.handle(http.MethodGet, socketPath, s.getSocket(s.upgrader()))
 	}
 	if s.deps.Lake != nil {
 		s.handle(http.MethodGet, "/v1/lake", s.getLake)

@@ -148,7 +148,7 @@ func (r *Reader) quoted() error {
 // keepBytes takes over what is to be kept of a value that began at start, and says whether something was not.
 func (r *Reader) keepBytes(start int, cut *bool, part ...byte) error {
 	if r.size += len(part); r.size > MaxRow {
-		return fmt.Errorf("the row has more than %d bytes; --csv passes rows of any size on", MaxRow)
+		return fmt.Errorf("the row has more than %d bytes; --format csv passes rows of any size on", MaxRow)
 	}
 	room := max(0, r.keep-(len(r.text)-start))
 	*cut = *cut || room < len(part)
