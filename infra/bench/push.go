@@ -20,8 +20,8 @@ const (
 	pushRows       = 1_000_000
 	// pushIdle bounds the wait for a message.
 	pushIdle = time.Minute
-	// endless is a statement that keeps one of the server's runs until it is cancelled.
-	endless = "SELECT count(*) FROM range(10000000) a, range(10000000) b WHERE a.range + b.range > 1"
+	// endless is a statement that keeps one of the server's runs until it is cancelled, in little memory.
+	endless = "SELECT count(*) FROM range(1000000000000000) WHERE range % 7 = 8"
 )
 
 // pushed is a message of the server.
