@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -328,8 +329,10 @@ func TestSocketShutdown(t *testing.T) {
 	k := f.connect(t, nil)
 	k.subscribe(id, "inline")
 	k.expect("state " + id + " RUNNING")
+	ctx, cancel := context.WithTimeout(t.Context(), socketSilence/2)
+	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- f.server.Shutdown(t.Context()) }()
+	go func() { done <- f.server.Shutdown(ctx) }()
 	if _, _, err := k.c.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
 		t.Errorf("%v", err)
 	}
