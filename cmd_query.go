@@ -57,7 +57,7 @@ func (c *queryCmd) Run(ctx context.Context, out *output) error {
 	if err != nil {
 		return explained(err)
 	}
-	result, err := api.Result(ctx, execution.ExecutionID)
+	result, err := api.Result(ctx, execution.ExecutionID, client.Retry{For: queryRetry})
 	if err != nil {
 		return explained(err)
 	}
@@ -104,7 +104,7 @@ func (c *queryCmd) execute(ctx context.Context, api *client.Client, sql string, 
 		}
 		spin.say(what)
 	})
-	if err == nil || ctx.Err() == nil {
+	if err == nil || ctx.Err() == nil && !client.Transient(err) {
 		return ended, err
 	}
 	last, giveUp := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

@@ -30,7 +30,8 @@ func (e *localEraser) Erase(ctx context.Context, id string) (httpapi.Erasure, er
 		{Holder: "stream", Until: t.Received.Add(e.cfg.Retention),
 			Detail: "unless trimmed for its size before (--retention, --retention-bytes)"},
 		{Holder: "lake files", Until: t.Erased.Add(sweeps), Detail: "those of old snapshots, while the server runs; or see lake expire and lake orphans"},
-		{Holder: "query results", Until: t.Erased.Add(e.cfg.QueryTimeout + resultTTL), Detail: "of SQL that had it"},
+		{Holder: "query results", Until: t.Erased.Add(e.cfg.QueryTimeout + resultTTL + resultTTL/4), Detail: "of SQL that had it, while the server runs"},
+		{Holder: "query executions", Until: t.Erased.Add(e.cfg.QueryTimeout + executionsKept), Detail: "whose SQL or error quotes it, while the server runs"},
 		{Holder: "dead letters", Detail: "if a sink could not take it; a requeue brings nothing back"},
 		{Holder: "state files", Detail: "until Pebble has compacted them"},
 	}}, nil

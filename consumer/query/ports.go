@@ -56,7 +56,7 @@ type Executions interface {
 	Get(ctx context.Context, id string) (Execution, error)
 	// Started returns the one that a token has started, or ErrNotFound.
 	Started(ctx context.Context, token string) (Execution, error)
-	// List returns up to so many, those first that were submitted last.
+	// List returns up to so many, those first that were submitted last. Of their SQL they need have no more than ListedSQL characters.
 	List(ctx context.Context, most int) ([]Execution, error)
 }
 

@@ -26,6 +26,9 @@ func (r *Runner) adoptResults() error {
 	if err := os.MkdirAll(r.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("preparing the directory for query results: %w", err)
 	}
+	if err := syncDir(filepath.Dir(r.cfg.Dir)); err != nil { // or a power cut takes it, with what is in it
+		return err
+	}
 	files, err := os.ReadDir(r.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("looking for query results: %w", err)
@@ -46,6 +49,7 @@ func (r *Runner) adoptResults() error {
 			}
 		}
 	}
+	r.expireLocked() // nobody else knows the runner yet
 	return nil
 }
 

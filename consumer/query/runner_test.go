@@ -100,7 +100,7 @@ func (h *harness) open(t *testing.T, fresh Freshener, change func(*RunnerConfig)
 		t.Fatal(err)
 	}
 	runner := h.runner
-	h.Service, err = New(Config{Kept: 24 * time.Hour, Poll: time.Second, MaxPoll: time.Minute, MaxWatches: 3, Now: time.Now, Logger: log},
+	h.Service, err = New(Config{Kept: 24 * time.Hour, Poll: time.Second, MaxPoll: time.Minute, Now: time.Now, Logger: log},
 		runner, h.executions)
 	if err != nil {
 		t.Fatal(err)

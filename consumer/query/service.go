@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -20,8 +22,6 @@ type Config struct {
 	// Poll and MaxPoll bound how often the engine is asked how executions stand: at first every Poll, then, while nothing changes,
 	// ever less often. What it tells by itself comes at once.
 	Poll, MaxPoll time.Duration
-	// MaxWatches is how many executions one Watcher may watch.
-	MaxWatches int
 	// Now is the clock.
 	Now func() time.Time
 	// Logger gets what clients are not told.
@@ -30,9 +30,8 @@ type Config struct {
 
 func (c *Config) validate() error {
 	switch {
-	case c.Kept <= 0, c.Poll <= 0, c.MaxPoll < c.Poll, c.MaxWatches < 1:
-		return fmt.Errorf("query service: executions kept %v, asked for every %v to %v, %d watched: must be positive and in order",
-			c.Kept, c.Poll, c.MaxPoll, c.MaxWatches)
+	case c.Kept <= 0, c.Poll <= 0, c.MaxPoll < c.Poll:
+		return fmt.Errorf("query service: executions kept %v, asked for every %v to %v: must be positive and in order", c.Kept, c.Poll, c.MaxPoll)
 	case c.Now == nil || c.Logger == nil:
 		return errors.New("query service: no clock or logger")
 	}
@@ -84,6 +83,7 @@ func (s *Service) Start(ctx context.Context, sql string, parameters []string, ke
 	statement := Statement{SQL: sql, Parameters: parameters, Token: token(key)}
 	if key != "" {
 		switch e, err = s.executions.Started(ctx, statement.Token); {
+		case err == nil && s.forgotten(&e): // it is as if there were none
 		case err == nil && e.Fingerprint != statement.Fingerprint():
 			return Execution{}, false, ErrKeyReused
 		case err == nil:
@@ -100,8 +100,11 @@ func (s *Service) Start(ctx context.Context, sql string, parameters []string, ke
 		return Execution{}, false, ErrKeyReused
 	}
 	if err := s.executions.Add(ctx, e, s.until(&e)); err != nil {
-		// Nobody will ask for it. With a key it would be found again by that.
-		return Execution{}, false, errors.Join(fmt.Errorf("remembering an execution: %w", err), s.abandon(ctx, e.ID))
+		err = fmt.Errorf("remembering an execution: %w", err)
+		if key == "" { // nobody will ask for it; with a key the next try finds it
+			err = errors.Join(err, s.abandon(ctx, e.ID))
+		}
+		return Execution{}, false, err
 	}
 	if !e.State.Finished() { // it has where a token was used before
 		s.follow(e)
@@ -129,6 +132,8 @@ func (s *Service) abandon(ctx context.Context, id string) error {
 
 // until is how long an execution is remembered.
 func (s *Service) until(e *Execution) time.Time { return e.Submitted.Add(s.cfg.Kept) }
+
+func (s *Service) forgotten(e *Execution) bool { return !s.cfg.Now().Before(s.until(e)) }
 
 // Get returns an execution as it stands, or ErrNotFound.
 func (s *Service) Get(ctx context.Context, id string) (Execution, error) {
@@ -188,7 +193,7 @@ func (s *Service) find(ctx context.Context, id string) (Execution, *followed, er
 	switch {
 	case err != nil:
 		return Execution{}, nil, err
-	case !s.cfg.Now().Before(s.until(&e)):
+	case s.forgotten(&e):
 		return Execution{}, nil, ErrNotFound
 	case e.State.Finished():
 		return e, nil, nil
@@ -196,24 +201,41 @@ func (s *Service) find(ctx context.Context, id string) (Execution, *followed, er
 	return Execution{}, s.follow(e), nil
 }
 
-// List returns the executions that are remembered, up to so many, those first that were submitted last. Of those that have not
-// finished it tells what was last heard.
+// ListedSQL is how many characters of its SQL a list has of an execution.
+const ListedSQL = 1000
+
+// List returns the executions that are remembered, up to so many, those first that were submitted last, with the beginning of their SQL.
 func (s *Service) List(ctx context.Context, most int) ([]Execution, error) {
 	list, err := s.executions.List(ctx, most)
 	if err != nil {
 		return nil, fmt.Errorf("listing executions: %w", err)
 	}
-	current := list[:0]
-	for _, e := range list {
-		if !s.cfg.Now().Before(s.until(&e)) {
-			continue
-		}
+	list = slices.DeleteFunc(list, func(e Execution) bool { return s.forgotten(&e) })
+	open := make([]*followed, len(list))
+	for i, e := range list { // all of them, so that they are asked for together
 		if !e.State.Finished() {
-			e = s.snapshot(s.follow(e))
+			open[i] = s.follow(e)
 		}
-		current = append(current, e)
 	}
-	return current, nil
+	for i, f := range open {
+		if f != nil {
+			if list[i], err = s.current(ctx, f); err != nil {
+				return nil, err
+			}
+		}
+		list[i].SQL = beginning(list[i].SQL, ListedSQL)
+	}
+	return list, nil
+}
+
+// beginning is a copy of the first n characters of a text, which keeps nothing of the rest.
+func beginning(text string, n int) string {
+	for i := range text {
+		if n--; n < 0 {
+			return strings.Clone(text[:i])
+		}
+	}
+	return text
 }
 
 // Open gives the result of an execution that succeeded, as CSV, and its size in bytes. The result stays readable until

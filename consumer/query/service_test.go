@@ -19,6 +19,7 @@ type executions struct {
 	mu    sync.Mutex
 	list  []Execution // the oldest first
 	fails error
+	full  error // of Add
 }
 
 func (x *executions) index(match func(Execution) bool) (int, error) {
@@ -34,6 +35,9 @@ func (x *executions) index(match func(Execution) bool) (int, error) {
 func (x *executions) Add(_ context.Context, e Execution, _ time.Time) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.full != nil {
+		return x.full
+	}
 	_, err := x.index(func(old Execution) bool { return old.ID == e.ID })
 	if errors.Is(err, ErrNotFound) {
 		x.list, err = append(x.list, e), nil
@@ -81,6 +85,12 @@ func (x *executions) fail(err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.fails = err
+}
+
+func (x *executions) failAdd(err error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.full = err
 }
 
 // engine is one far away that changes when a test says so, and tells so only where silent is false.
@@ -173,7 +183,7 @@ func (g *engine) asked() int {
 
 func newService(t *testing.T, g *engine, x *executions) *Service {
 	t.Helper()
-	s, err := New(Config{Kept: time.Hour, Poll: time.Second, MaxPoll: 8 * time.Second, MaxWatches: 100, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}, g, x)
+	s, err := New(Config{Kept: time.Hour, Poll: time.Second, MaxPoll: 8 * time.Second, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}, g, x)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +227,7 @@ func TestWatchers(t *testing.T) {
 		s := newService(t, g, &executions{})
 		one, two := begin(t, s), begin(t, s)
 		a, b, slow := s.Watcher(), s.Watcher(), s.Watcher()
-		watch(t, a, one, two)
+		watch(t, a, one)
 		watch(t, b, one)
 		watch(t, slow, one)
 		expect := func(what string, w *Watcher, want string) {
@@ -226,8 +236,10 @@ func TestWatchers(t *testing.T) {
 				t.Errorf("%s: %q, want %q", what, got, want)
 			}
 		}
-		expect("the present state", a, "e1 QUEUED, e2 QUEUED")
+		expect("the present state", a, "e1 QUEUED")
 		expect("the present state", b, "e1 QUEUED")
+		watch(t, a, two)
+		expect("of another one", a, "e2 QUEUED")
 		g.set(one, Running)
 		expect("a change", a, "e1 RUNNING")
 		g.set(one, Queued) // as Athena does
@@ -428,33 +440,70 @@ func TestEndIsSavedBeforeItIsTold(t *testing.T) {
 	})
 }
 
-// TestWatchesAreBounded, with those whose end nobody has taken.
-func TestWatchesAreBounded(t *testing.T) {
+// TestKeyAfterItsTime: then it is as good as new, also before what it had started is removed.
+func TestKeyAfterItsTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		g := newEngine()
-		s := newService(t, g, &executions{})
+		g, x := newEngine(), &executions{}
+		s := newService(t, g, x)
+		first, _, err := s.Start(t.Context(), "SELECT 1", nil, "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.set(first.ID, Succeeded)
+		pass(time.Hour)
+		g.do(func() { delete(g.byID, first.ID) })
+		again, replayed, err := s.Start(t.Context(), "SELECT 2", nil, "k")
+		if err != nil || replayed || again.ID == first.ID {
+			t.Errorf("%+v, %v, %v", again, replayed, err)
+		}
+	})
+}
+
+// TestKeyAfterFailedAdd: the next try with the key gets what the first one started.
+func TestKeyAfterFailedAdd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, x := newEngine(), &executions{}
+		s := newService(t, g, x)
+		start := func() (Execution, error) {
+			e, _, err := s.Start(t.Context(), "SELECT 1", nil, "k")
+			return e, err
+		}
+		x.failAdd(errors.New("no state table"))
+		if _, err := start(); err == nil {
+			t.Fatal("started without a trace")
+		}
+		x.failAdd(nil)
+		e, err := start()
+		if err != nil || e.State != Queued || g.starts != 1 {
+			t.Errorf("%+v, %v; %d were started", e, err, g.starts)
+		}
+	})
+}
+
+// TestSQLStaysBehind: neither watchers nor lists carry more of a statement than they show.
+func TestSQLStaysBehind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, newEngine(), &executions{})
+		e, _, err := s.Start(t.Context(), strings.Repeat("é", 2*ListedSQL), nil, "")
+		if err != nil {
+			t.Fatal(err)
+		}
 		w := s.Watcher()
 		defer w.Close()
-		var ids []string
-		for range 100 {
-			ids = append(ids, begin(t, s))
-		}
-		extra := begin(t, s)
-		watch(t, w, ids...)
-		watch(t, w, ids...) // no more of them
-		for _, id := range ids {
-			g.set(id, Succeeded)
-		}
+		watch(t, w, e.ID)
 		synctest.Wait()
-		if err := w.Watch(t.Context(), extra); !errors.Is(err, ErrTooMany) {
-			t.Errorf("one too many: %v", err)
+		if told, ok := w.Take(); !ok || told.SQL != "" || told.Token != "" {
+			t.Errorf("%v, %d bytes of SQL", ok, len(told.SQL))
 		}
-		news(w)
-		watch(t, w, extra)
-		w.Unwatch(extra)
-		if got := news(w); got != "" {
-			t.Errorf("told %q", got)
+		list, err := s.List(t.Context(), 1)
+		if err != nil || list[0].SQL != strings.Repeat("é", ListedSQL) {
+			t.Errorf("%d bytes of SQL, %v", len(list[0].SQL), err)
+		}
+		if whole, err := s.Get(t.Context(), e.ID); err != nil || whole.SQL != e.SQL {
+			t.Errorf("%d bytes of SQL, %v", len(whole.SQL), err)
 		}
 	})
 }

@@ -2,16 +2,11 @@ package query
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 )
 
-// ErrTooMany: a watcher watches as many executions as it may.
-var ErrTooMany = errors.New("too many executions are watched")
-
 // Watcher is told how any number of executions stand: of each the present state, every change, and the end, which is the last. One that
-// does not listen misses what was in between, never the newest. Its methods are safe for concurrent use.
+// does not listen misses what was in between, never the newest. It is not told the SQL, which may be long. Its methods are safe for concurrent use.
 type Watcher struct {
 	s     *Service
 	ready chan struct{} // something is in news
@@ -26,20 +21,14 @@ func (s *Service) Watcher() *Watcher {
 	return &Watcher{s: s, ready: make(chan struct{}, 1), watched: map[string]*followed{}}
 }
 
-// Watch adds an execution: ErrNotFound, ErrTooMany. One that is watched already is told of once more.
+// Watch adds an execution: ErrNotFound. One that is watched already is told of once more. The caller bounds how many it watches.
 func (w *Watcher) Watch(ctx context.Context, id string) error {
-	if err := w.room(id); err != nil {
-		return err
-	}
 	e, f, err := w.s.find(ctx, id)
 	if err != nil {
 		return err
 	}
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
-	if err := w.roomLocked(id); err != nil {
-		return err
-	}
 	switch {
 	case f == nil:
 		w.tell(e)
@@ -51,29 +40,6 @@ func (w *Watcher) Watch(ctx context.Context, id string) error {
 		if isClosed(f.asked) && !f.State.Finished() { // else it will be told
 			w.tell(f.Execution)
 		}
-	}
-	return nil
-}
-
-func (w *Watcher) room(id string) error {
-	w.s.mu.Lock()
-	defer w.s.mu.Unlock()
-	return w.roomLocked(id)
-}
-
-// roomLocked counts those whose end was not given to the watcher yet as well.
-func (w *Watcher) roomLocked(id string) error {
-	n := len(w.watched)
-	for _, e := range w.news {
-		if e.ID == id {
-			return nil
-		}
-		if w.watched[e.ID] == nil {
-			n++
-		}
-	}
-	if w.watched[id] == nil && n >= w.s.cfg.MaxWatches {
-		return fmt.Errorf("%w: %d, the most that are allowed", ErrTooMany, n)
 	}
 	return nil
 }
@@ -110,6 +76,7 @@ func (w *Watcher) Take() (Execution, bool) {
 
 // tell notes what is new of an execution in the place of what was not given yet. Service.mu is held.
 func (w *Watcher) tell(e Execution) {
+	e.SQL, e.Token = "", ""
 	if e.State.Finished() {
 		w.unwatch(e.ID)
 	}

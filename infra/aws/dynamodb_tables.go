@@ -31,6 +31,7 @@ import (
 //	claim#<SHA-256 of its key>  claim            a claim: i S id, r N received (ns), f B fingerprint, d N 1 when done,
 //	                                             x N expiry (s, the table's TTL attribute), t B token
 //	try#<its ID's second>       <ID of a claim>  that its events are being put once more: a N since when (ns), x N expiry, t B token
+//	secret#<name>               secret           what processes have in common and nobody else knows: s B secret
 //	dead#<sink>                 <shard>#<place>  a dead letter: a N arrived (ns), r S reason, s N bytes, o S key of the object
 //
 // A place is a position as text that sorts like it; see encodePlace. A token is made for one call, so that a call whose answer was

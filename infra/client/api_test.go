@@ -187,7 +187,7 @@ func TestQuery(t *testing.T) {
 	if err != nil || strings.Join(states, " ") != "QUEUED RUNNING SUCCEEDED" || e.Statistics.Rows != 1 || e.Statistics.ElapsedMilliseconds != 3 || e.CompleteThrough.Year() != 2026 {
 		t.Fatalf("%+v after %v, %d: %v", e, states, sent.Load(), err)
 	}
-	result, err := c.Result(t.Context(), e.ExecutionID)
+	result, err := c.Result(t.Context(), e.ExecutionID, quick)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestResultBreaksOff(t *testing.T) {
 		_, _ = w.Write(bytes.Repeat([]byte("\"x\"\n"), 10_000))
 		panic(http.ErrAbortHandler)
 	}
-	in, err := connect(t, server.URL, 0).Result(t.Context(), "q1")
+	in, err := connect(t, server.URL, 0).Result(t.Context(), "q1", quick)
 	if err == nil {
 		_, err = io.ReadAll(in)
 		err = errors.Join(err, in.Close())
@@ -258,7 +258,7 @@ func TestResultWaitsForItsReader(t *testing.T) {
 	c := connect(t, server.URL, time.Second)
 	for _, id := range []string{"q1", "stuck"} {
 		stuck := id == "stuck"
-		in, err := c.Result(t.Context(), id)
+		in, err := c.Result(t.Context(), id, quick)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -276,21 +276,27 @@ func TestResultWaitsForItsReader(t *testing.T) {
 	}
 }
 
-func TestStartQueryIsNotRepeatedAfterLostAnswer(t *testing.T) {
+// A statement whose answer was lost is sent again under the same key, so that it is started once.
+func TestStartQueryAfterLostAnswer(t *testing.T) {
 	t.Parallel()
+	keys := make(chan string, 10)
 	posts := atomic.Int32{}
 	server := clienttest.New(t)
-	server.Handle = func(w http.ResponseWriter, _ *http.Request) {
-		if posts.Add(1) == 1 {
+	server.Handle = func(w http.ResponseWriter, r *http.Request) {
+		keys <- r.Header.Get("Idempotency-Key")
+		switch posts.Add(1) {
+		case 1:
 			clienttest.Refuse(w, clienttest.Fault{Status: 503, Kind: "queries-busy"}, "busy")
-			return
+		case 2:
+			panic(http.ErrAbortHandler)
+		default:
+			clienttest.Answer(w, 202, map[string]any{"executionId": "q1", "state": "QUEUED"})
 		}
-		panic(http.ErrAbortHandler)
 	}
-	_, err := connect(t, server.URL, 0).StartQuery(t.Context(), "SELECT 1", nil, quick)
-	var lost *client.TransportError
-	if !errors.As(err, &lost) || posts.Load() != 2 {
-		t.Errorf("%d posts: %v", posts.Load(), err)
+	e, err := connect(t, server.URL, 0).StartQuery(t.Context(), "SELECT 1", nil, quick)
+	first, second, third := <-keys, <-keys, <-keys
+	if err != nil || e.ExecutionID != "q1" || first == "" || second != first || third != first {
+		t.Errorf("%+v, %v; keys %q, %q, %q", e, err, first, second, third)
 	}
 }
 

@@ -59,6 +59,7 @@ type pushed struct {
 	Type string
 	Execution
 	Title, Detail string
+	Status        int
 }
 
 func (f *following) once(ctx context.Context) error {
@@ -105,12 +106,13 @@ func (f *following) take(m *pushed) (done bool, err error) {
 		f.ended = true
 		return true, nil
 	case "error":
-		f.ended = true
-		f.last.Error = m.Detail
 		if f.heard && f.last.Ended() {
+			f.last.Error = m.Detail
 			return true, &QueryError{ExecutionID: f.id, State: f.last.State, Reason: clean(m.Detail)}
 		}
-		return true, errors.New(clean(m.Title + ": " + m.Detail))
+		p := &Problem{Status: m.Status, Title: m.Title, Detail: m.Detail}
+		p.clean()
+		return true, p
 	}
 	return false, nil // of a newer server
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,8 +49,8 @@ func (e *QueryError) Error() string {
 	return fmt.Sprintf("the query ended as %s: %s", e.State, e.Reason)
 }
 
-// StartQuery begins to run one SQL statement. A server that is too busy is asked again for as long as retry allows; an
-// answer that got lost is not, since a second execution would be paid for too.
+// StartQuery begins to run one SQL statement, once: a server that is too busy, or whose answer got lost, is asked again for as long as
+// retry allows, with the same Idempotency-Key.
 func (c *Client) StartQuery(ctx context.Context, sql string, parameters []string, retry Retry) (Execution, error) {
 	var e Execution
 	body, err := json.Marshal(struct {
@@ -59,18 +60,11 @@ func (c *Client) StartQuery(ctx context.Context, sql string, parameters []string
 	if err != nil {
 		return e, fmt.Errorf("encode query: %w", err)
 	}
-	var lost error
+	header := http.Header{"Content-Type": {mediaJSON}, "Idempotency-Key": {rand.Text()}}
 	_, err = retry.do(ctx, func() error {
-		err := c.read(ctx, request{
-			method: http.MethodPost, path: []string{"v1", "queries"}, body: body, header: http.Header{"Content-Type": {mediaJSON}},
-		}, &e, http.StatusAccepted)
-		var transport *TransportError
-		if lost = nil; errors.As(err, &transport) {
-			lost, err = err, nil
-		}
-		return err
+		return c.read(ctx, request{method: http.MethodPost, path: []string{"v1", "queries"}, body: body, header: header}, &e, http.StatusAccepted)
 	})
-	if err = errors.Join(lost, err); err != nil {
+	if err != nil {
 		return e, err
 	}
 	if e.ExecutionID == "" {
@@ -89,11 +83,15 @@ func (c *Client) CancelQuery(ctx context.Context, id string) error {
 	return res.Body.Close()
 }
 
-// Result streams the result of a succeeded execution as the server's CSV.
-func (c *Client) Result(ctx context.Context, id string) (io.ReadCloser, error) {
-	res, err := c.call(ctx, request{method: http.MethodGet, path: []string{"v1", "queries", id, "result"}}, http.StatusOK)
-	if err != nil {
-		return nil, err
-	}
-	return res.Body, nil
+// Result streams the result of a succeeded execution as the server's CSV. It is asked for again for as long as retry allows, until it
+// comes; what breaks off later is an error.
+func (c *Client) Result(ctx context.Context, id string, retry Retry) (result io.ReadCloser, err error) {
+	_, err = retry.do(ctx, func() error {
+		res, err := c.call(ctx, request{method: http.MethodGet, path: []string{"v1", "queries", id, "result"}}, http.StatusOK) //nolint:bodyclose // the caller closes it
+		if err == nil {
+			result = res.Body
+		}
+		return err
+	})
+	return result, err
 }

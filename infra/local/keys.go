@@ -23,7 +23,8 @@ const (
 	kindClaimAge   = 'e' // time of storing, idempotency key → nothing
 	kindDeadLetter = 'd' // sink, shard id, position → dead letter
 	kindTombstone  = 't' // event id → tombstone of an erased event
-	kindExecution  = 'q' // execution id → execution of SQL
+	kindExecution  = 'q' // execution id → execution of SQL, with the beginning of that
+	kindStatement  = 'n' // execution id → its SQL, where that is longer
 	kindStarted    = 'o' // token → id of the execution that it started
 	kindSubmitted  = 'a' // time of submission, execution id → nothing
 )

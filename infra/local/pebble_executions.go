@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -13,11 +15,15 @@ import (
 )
 
 // Executions keep what is known of executions of SQL, each with its token and its place in the order of submission.
-type Executions struct{ store *Store }
+type Executions struct {
+	store *Store
+	mu    sync.Mutex // held over looking and the synced write: nothing is written over what was saved meanwhile
+}
 
 var _ query.Executions = (*Executions)(nil)
 
 func keyExecution(id string) []byte  { return append([]byte{kindExecution}, id...) }
+func keyStatement(id string) []byte  { return append([]byte{kindStatement}, id...) }
 func keyStarted(token string) []byte { return append([]byte{kindStarted}, token...) }
 
 func keySubmitted(at time.Time, id string) []byte {
@@ -26,17 +32,25 @@ func keySubmitted(at time.Time, id string) []byte {
 
 // Add implements query.Executions.
 func (x *Executions) Add(ctx context.Context, e query.Execution, until time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	switch _, err := x.Get(ctx, e.ID); {
 	case err == nil:
 		return nil
 	case !errors.Is(err, query.ErrNotFound):
 		return err
 	}
-	return x.Save(ctx, e, until)
+	return x.save(ctx, e, until)
 }
 
 // Save implements query.Executions.
 func (x *Executions) Save(ctx context.Context, e query.Execution, until time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.save(ctx, e, until)
+}
+
+func (x *Executions) save(ctx context.Context, e query.Execution, until time.Time) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("execution %s: %w", e.ID, err)
 	}
@@ -45,7 +59,12 @@ func (x *Executions) Save(ctx context.Context, e query.Execution, until time.Tim
 	}
 	defer x.store.leave()
 	batch := x.store.db.NewBatch()
+	var long error
+	if len(e.SQL) > listedBytes {
+		long = batch.Set(keyStatement(e.ID), []byte(e.SQL), nil)
+	}
 	if err := errors.Join(
+		long,
 		batch.Set(keyExecution(e.ID), appendExecution(nil, &e, until), nil),
 		batch.Set(keyStarted(e.Token), []byte(e.ID), nil),
 		batch.Set(keySubmitted(e.Submitted, e.ID), nil, nil),
@@ -67,10 +86,26 @@ func (x *Executions) Get(ctx context.Context, id string) (query.Execution, error
 		return query.Execution{}, err
 	}
 	defer x.store.leave()
-	e, _, err := x.load(id)
-	return e, err
+	return x.loadWhole(id)
 }
 
+// loadWhole loads an execution with all of its SQL.
+func (x *Executions) loadWhole(id string) (query.Execution, error) {
+	e, _, err := x.load(id)
+	if err != nil || len(e.SQL) < listedBytes {
+		return e, err
+	}
+	whole, err := x.store.get(keyStatement(id))
+	if err != nil {
+		return e, fmt.Errorf("execution %s: %w", id, err)
+	}
+	if whole != nil {
+		e.SQL = string(whole)
+	}
+	return e, nil
+}
+
+// load leaves out what is beyond the beginning of the SQL.
 func (x *Executions) load(id string) (query.Execution, time.Time, error) {
 	v, err := x.store.get(keyExecution(id))
 	switch {
@@ -102,8 +137,7 @@ func (x *Executions) Started(ctx context.Context, token string) (query.Execution
 	case id == nil:
 		return query.Execution{}, query.ErrNotFound
 	}
-	e, _, err := x.load(string(id))
-	return e, err
+	return x.loadWhole(string(id))
 }
 
 // List implements query.Executions.
@@ -147,7 +181,7 @@ func (s *Store) ExpireExecutions(ctx context.Context) (n int, err error) {
 		return 0, err
 	}
 	defer s.leave()
-	x := &Executions{s}
+	x := s.executions
 	err = s.scan(ctx, []byte{kindSubmitted}, nil, func(key, _ []byte) (bool, error) {
 		id, err := submittedID(key)
 		if err != nil {
@@ -161,7 +195,12 @@ func (s *Store) ExpireExecutions(ctx context.Context) (n int, err error) {
 			return false, nil
 		}
 		batch := s.db.NewBatch()
-		if err := errors.Join(batch.Delete(key, nil), batch.Delete(keyExecution(id), nil), batch.Delete(keyStarted(e.Token), nil)); err != nil {
+		err = errors.Join(batch.Delete(key, nil), batch.Delete(keyExecution(id), nil), batch.Delete(keyStatement(id), nil))
+		// The key may have started another one since.
+		if started, getErr := s.get(keyStarted(e.Token)); getErr != nil || string(started) == id {
+			err = errors.Join(err, getErr, batch.Delete(keyStarted(e.Token), nil))
+		}
+		if err != nil {
 			return false, errors.Join(err, batch.Close())
 		}
 		n++
@@ -173,9 +212,12 @@ func (s *Store) ExpireExecutions(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
+// listedBytes is how much of an execution's SQL lies with it: query.ListedSQL characters, or more. It may end within one.
+const listedBytes = query.ListedSQL * utf8.UTFMax
+
 func appendExecution(b []byte, e *query.Execution, until time.Time) []byte {
 	b = appendTime(b, until)
-	b = appendString(b, e.SQL)
+	b = appendString(b, e.SQL[:min(len(e.SQL), listedBytes)])
 	b = appendString(b, string(e.State))
 	b = appendString(b, e.Token)
 	b = appendString(b, e.Fingerprint[:])

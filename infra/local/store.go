@@ -83,6 +83,7 @@ type Store struct {
 	leases      *Leases
 	claims      *Claims
 	deadLetters *DeadLetters
+	executions  *Executions
 	ledger      *Ledger
 	pointer     *Pointer
 	tombstones  *Tombstones
@@ -183,6 +184,7 @@ func (s *Store) openParts() error {
 	s.leases = &Leases{store: s}
 	s.claims = newClaims(s)
 	s.deadLetters = &DeadLetters{store: s}
+	s.executions = &Executions{store: s}
 	s.ledger = &Ledger{store: s}
 	s.pointer = &Pointer{store: s}
 	return nil
@@ -225,7 +227,7 @@ func (s *Store) Claims() *Claims { return s.claims }
 func (s *Store) DeadLetters() *DeadLetters { return s.deadLetters }
 
 // Executions of SQL.
-func (s *Store) Executions() *Executions { return &Executions{s} }
+func (s *Store) Executions() *Executions { return s.executions }
 
 // Ledger tells what became of events.
 func (s *Store) Ledger() *Ledger { return s.ledger }

@@ -30,18 +30,19 @@ func (s *Store) Tend(ctx context.Context, interval time.Duration, safe SafeToTri
 }
 
 func (s *Store) tend(ctx context.Context, safe SafeToTrim, log *slog.Logger) error {
+	_, claimsErr := s.ExpireClaims(ctx)
+	_, executionsErr := s.ExpireExecutions(ctx)
+	return errors.Join(claimsErr, executionsErr, s.trimBehind(ctx, safe, log))
+}
+
+func (s *Store) trimBehind(ctx context.Context, safe SafeToTrim, log *slog.Logger) error {
 	positions, err := safe(ctx)
 	if err != nil {
 		return err
 	}
 	trimmed, err := s.stream.Trim(ctx, positions)
-	if err != nil {
-		return err
-	}
-	if trimmed.Records > 0 {
+	if err == nil && trimmed.Records > 0 {
 		log.Info("trimmed the stream", "records", trimmed.Records, "bytes", trimmed.Bytes)
 	}
-	_, claimsErr := s.ExpireClaims(ctx)
-	_, executionsErr := s.ExpireExecutions(ctx)
-	return errors.Join(claimsErr, executionsErr)
+	return err
 }

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net"
 	"time"
@@ -12,6 +13,8 @@ import (
 type Config struct {
 	// Keys are the API keys; nil: none, and then only loopback may be listened on (CheckListen).
 	Keys *Keys
+	// TicketSecret signs tickets, at least 16 bytes. Processes that shall take each other's have the same.
+	TicketSecret []byte
 	// MetricsOnMain serves /metrics on the main listener too. Only for a loopback one.
 	MetricsOnMain bool
 	// MaxConnections is how many client connections may be open at once. Each costs about 32 KiB of buffers.
@@ -40,9 +43,14 @@ type Config struct {
 	Now func() time.Time
 }
 
+const minTicketSecret = 16
+
 // Defaults are the values that serve a single machine well.
 func Defaults() Config {
+	secret := make([]byte, 2*minTicketSecret)
+	_, _ = rand.Read(secret) // never fails: crypto/rand ends the process rather than return an error
 	return Config{
+		TicketSecret:   secret,
 		MaxConnections: 4096,
 		HeaderTimeout:  10 * time.Second,
 		IdleTimeout:    75 * time.Second,
@@ -60,8 +68,8 @@ func Defaults() Config {
 
 // Validate checks every field; the error names the field, its value and the bound.
 func (c *Config) Validate() error {
-	if c.Now == nil {
-		return fmt.Errorf("http: Now is required")
+	if c.Now == nil || len(c.TicketSecret) < minTicketSecret {
+		return fmt.Errorf("http: Now is required, and a TicketSecret of %d bytes", minTicketSecret)
 	}
 	for _, f := range []struct {
 		name             string

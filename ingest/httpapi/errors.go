@@ -41,7 +41,6 @@ var sentinels = []struct {
 	{schemas.ErrAttribute, unsuitableAttr, ""},
 	{query.ErrStatement, invalidQuery, ""},
 	{query.ErrLimit, invalidQuery, ""},
-	{query.ErrTooMany, invalidParameter, ""},
 	{query.ErrBusy, queriesBusy, "Too many query executions are waiting. Try again shortly."},
 	{query.ErrNoResult, resultUnavailable, "The query execution failed or was cancelled, or its result is not kept any more; GET its " +
 		"state for the reason, or run it again."},

@@ -199,7 +199,7 @@ func newQueries(t testing.TB) *queries {
 	q := &queries{engine: &engine{changed: make(chan string, 100)}}
 	var err error
 	q.Service, err = query.New(query.Config{
-		Kept: time.Hour, Poll: time.Second, MaxPoll: time.Second, MaxWatches: 10, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		Kept: time.Hour, Poll: time.Second, MaxPoll: time.Second, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
 	}, q.engine, &executions{byID: map[string]query.Execution{}})
 	if err != nil {
 		t.Fatal(err)

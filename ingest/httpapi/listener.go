@@ -129,6 +129,18 @@ func (l *listener) open() int {
 	return len(l.conns)
 }
 
+// count is the number of connections that match.
+func (l *listener) count(match func(*conn) bool) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		if match(c) {
+			n++
+		}
+	}
+	return n
+}
+
 // abort closes the connections that match at once, without lingering.
 func (l *listener) abort(match func(*conn) bool) {
 	l.mu.Lock()
@@ -145,12 +157,13 @@ func (l *listener) abort(match func(*conn) bool) {
 	}
 }
 
-// wait returns when no connection is left, or ctx ends. Only of use once nothing is accepted any more.
-func (l *listener) wait(ctx context.Context) error {
+// wait returns when no connection that matches is left, or ctx ends. Only of use once nothing is accepted any more.
+func (l *listener) wait(ctx context.Context, match func(*conn) bool) error {
 	for {
 		l.mu.Lock()
-		left, gone := len(l.conns), l.gone
+		gone := l.gone
 		l.mu.Unlock()
+		left := l.count(match)
 		if left == 0 {
 			return nil
 		}
@@ -170,6 +183,8 @@ type conn struct {
 	// asked for more than had arrived. linger: the answer left before the end of the request. aborted: Shutdown ran out
 	// of patience.
 	used, ended, linger, aborted atomic.Bool
+	// socket: a WebSocket has it.
+	socket atomic.Bool
 }
 
 func (c *conn) Read(p []byte) (int, error) {

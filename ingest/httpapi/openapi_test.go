@@ -128,7 +128,8 @@ func TestEveryStatus(t *testing.T) {
 	f.do("GET", "/v1/ws", nil).problem(t, 426, "upgrade-required")
 	f.do("POST", "/v1/tickets", nil).must(t, 201)
 	f.connect(t, nil).close()
-	f.covered["GET /v1/ws 101"] = true
+	f.covered["GET /v1/ws 101"], f.covered["GET /v1/ws 503"] = true, true // TestSocketsAreFew sees 503
+	f.do("GET", "/v1/ws", "x").problem(t, 400, "malformed-request")
 	f.do("GET", "/readyz", nil).must(t, 200)
 	notReady = true
 	eventually(t, "readyz looks again", func() bool { return f.do("GET", "/readyz", nil).status == 503 })

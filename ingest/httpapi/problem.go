@@ -63,6 +63,7 @@ var (
 	queryUnknown       = kind{"query-unknown", "There is no such query execution", http.StatusNotFound, 0}
 	deadLetterUnknown  = kind{"dead-letter-unknown", "There is no such dead letter", http.StatusNotFound, 0}
 	methodNotAllowed   = kind{"method-not-allowed", "The method is not allowed here", http.StatusMethodNotAllowed, 0}
+	slowReader         = kind{"slow-reader", "The result is read too slowly", http.StatusRequestTimeout, 0}
 	slowRequest        = kind{"slow-request", "The request came too slowly", http.StatusRequestTimeout, 1}
 	keyInFlight        = kind{"key-in-flight", "The first request with this key has no answer yet", http.StatusConflict, 1}
 	resultNotReady     = kind{"result-not-ready", "The query has no result yet", http.StatusConflict, 1}

@@ -24,8 +24,6 @@ const (
 	maxWait = 30
 	// listed is how many executions a list shows at most.
 	listed = 256
-	// listedSQL is how many characters of its SQL a list shows of an execution.
-	listedSQL = 1000
 )
 
 // startedQuery is the answer to POST /v1/queries.
@@ -190,21 +188,10 @@ func (s *Server) listQueries(x *exchange) error {
 	items := make([]queryState, len(executions))
 	size := 0
 	for i, e := range executions {
-		e.SQL = beginning(e.SQL, listedSQL)
 		items[i] = stateOf(e)
 		size += items[i].size()
 	}
 	return s.answerJSON(x, size, map[string]any{"items": items})
-}
-
-// beginning is the first n characters of a text.
-func beginning(text string, n int) string {
-	for i := range text {
-		if n--; n < 0 {
-			return text[:i]
-		}
-	}
-	return text
 }
 
 func (s *Server) cancelQuery(x *exchange) error {

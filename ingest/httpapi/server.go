@@ -52,7 +52,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, deps: deps, decoders: newDecoders(), answers: ingest.NewBudget(cfg.AnswerBytes), tickets: newTickets(cfg.Keys, cfg.Now),
+		cfg: cfg, deps: deps, decoders: newDecoders(), answers: ingest.NewBudget(cfg.AnswerBytes), tickets: newTickets(&cfg),
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.open, s.leave = context.WithCancel(s.base)
@@ -132,10 +132,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if closeErr := ln.Close(); closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
 		err = errors.Join(err, closeErr)
 	}
-	ln.abort(func(*conn) bool { return true })
+	goodbye, cancelGoodbye := context.WithTimeout(ctx, socketGoodbye)
+	defer cancelGoodbye()
+	_ = ln.wait(goodbye, isSocket) // whose goodbye is not taken by then goes without
+	every := func(*conn) bool { return true }
+	ln.abort(every)
 	last, cancel := context.WithTimeout(context.Background(), abortTime)
 	defer cancel()
-	return errors.Join(err, ln.wait(last))
+	return errors.Join(err, ln.wait(last, every))
 }
 
 // Connections is the number of open connections, and of those refused because there were too many.

@@ -70,6 +70,7 @@ type message struct {
 	Type, ExecutionID, State, ContentType, URL, Data, SHA256, Title, Detail string
 
 	Bytes, Rows, Seq int64
+	Status           int
 }
 
 // next is the next message, held against openapi.yaml.
@@ -276,13 +277,13 @@ func TestSocketSubscriptionsAreBounded(t *testing.T) {
 	f := start(t)
 	k := f.connect(t, nil)
 	var ids []string
-	for range 10 { // newQueries' limit
+	for range 256 {
 		ids = append(ids, f.startQuery(t, "SELECT"))
 		k.subscribe(ids[len(ids)-1], "inline")
 		k.expect("state " + ids[len(ids)-1] + " RUNNING")
 	}
 	extra := f.startQuery(t, "SELECT")
-	for range 1000 {
+	for range 10_000 {
 		k.subscribe(extra, "inline")
 		k.expect("error " + extra + " A parameter is not suitable")
 	}
@@ -321,6 +322,74 @@ func TestSocketSlowReader(t *testing.T) {
 	}
 }
 
+// TestSocketSlowResult: who reads, but very slowly, is told to fetch the result, and goes on with all else.
+func TestSocketSlowResult(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(c *Config, _ *Deps) { c.WriteTimeout = 3 * time.Second })
+	id := f.startQuery(t, "SELECT")
+	k := f.connect(t, nil)
+	k.subscribe(id, "inline")
+	k.expect("state " + id + " RUNNING")
+	f.queries.end(t, id, query.Succeeded, strings.Repeat("\"0123456789\"\n", 1<<20))
+	<-time.After(1500 * time.Millisecond) // it is what the client does
+	k.expect("state "+id+" SUCCEEDED", "result "+id)
+	m := k.next()
+	for ; m.Type == "chunk"; m = k.next() {
+	}
+	if m.Type != "error" || m.Status != 408 || !strings.Contains(m.Detail, "/v1/queries/"+id+"/result") {
+		t.Errorf("%+v", m)
+	}
+	k.send(`{`)
+	k.expect("error The message is not understood")
+}
+
+// TestSocketSubscribesAgain: whatever becomes of the delivery before, a new subscription has state and result from the beginning.
+func TestSocketSubscribesAgain(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	k := f.connect(t, nil)
+	id := f.startQuery(t, "SELECT")
+	want := strings.Repeat("x", 40_000) // two chunks
+	f.queries.end(t, id, query.Succeeded, want)
+	for round := range 300 {
+		k.subscribe(id, "inline")
+		for k.next().Type != "chunk" {
+		}
+		if round%2 == 0 {
+			k.send(`{"action":"unsubscribe","executionId":"` + id + `"}`)
+		}
+		k.subscribe(id, "inline")
+		m := k.next()
+		for ; m.State != "SUCCEEDED"; m = k.next() { // the rest of what was on its way
+		}
+		if got, _ := k.result(id); got != want {
+			t.Fatalf("round %d: %d bytes", round, len(got))
+		}
+	}
+}
+
+// TestSocketResultsAreBounded: a result that is on its way counts as watched.
+func TestSocketResultsAreBounded(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	k := f.connect(t, nil)
+	large := f.startQuery(t, "SELECT")
+	f.queries.end(t, large, query.Succeeded, strings.Repeat("\"0123456789\"\n", 1<<20))
+	k.subscribe(large, "inline")
+	k.expect("state "+large+" SUCCEEDED", "result "+large) // the rest stays unread for now
+	for range socketWatches - 1 {
+		k.subscribe(f.startQuery(t, "SELECT"), "inline")
+	}
+	extra := f.startQuery(t, "SELECT")
+	k.subscribe(extra, "inline")
+	m := k.next()
+	for ; m.ExecutionID != extra; m = k.next() {
+	}
+	if m.Type != "error" || m.Status != 400 {
+		t.Errorf("one more than may be: %+v", m)
+	}
+}
+
 // TestSocketShutdown: the server says goodbye to those who wait, and waits for nobody.
 func TestSocketShutdown(t *testing.T) {
 	t.Parallel()
@@ -341,6 +410,51 @@ func TestSocketShutdown(t *testing.T) {
 	}
 }
 
+// TestSocketGoodbyes: all of many hear that the server goes.
+func TestSocketGoodbyes(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	var clients []*client
+	for range 300 {
+		clients = append(clients, f.connect(t, nil))
+	}
+	for _, k := range clients { // it is served
+		k.send(`{`)
+		k.expect("error The message is not understood")
+	}
+	if err := f.server.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i, k := range clients {
+		if _, _, err := k.c.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseGoingAway) {
+			t.Fatalf("client %d: %v", i, err)
+		}
+	}
+}
+
+// TestSocketsAreFew: a quarter of the connections, and no request with a body.
+func TestSocketsAreFew(t *testing.T) {
+	t.Parallel()
+	f := start(t, func(c *Config, _ *Deps) { c.MaxConnections = 8 })
+	one, two := f.connect(t, nil), f.connect(t, nil)
+	if _, status, isProblem := f.dialSocket(t, nil); status != 503 || !isProblem {
+		t.Errorf("a third one: status %d", status)
+	}
+	f.post(`{}`).id(t)
+	one.close()
+	eventually(t, "there is room again", func() bool {
+		c, status, _ := f.dialSocket(t, nil)
+		if c != nil {
+			_ = c.Close() // the next one needs its place
+		}
+		return status == 101
+	})
+	two.send(`{`)
+	two.expect("error The message is not understood")
+	f.do("GET", "/v1/ws", "x", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==").
+		problem(t, 400, "malformed-request")
+}
+
 // TestSocketOrigin: pages of other sites get none, with keys and without.
 func TestSocketOrigin(t *testing.T) {
 	t.Parallel()
@@ -358,6 +472,7 @@ func TestSocketOrigin(t *testing.T) {
 		"no key":                  {keyed, nil, 401},
 		"key":                     {keyed, http.Header{"Authorization": {bearer}}, 101},
 		"own page with key":       {keyed, http.Header{"Authorization": {bearer}, "Origin": {"https://" + keyed.addr}}, 101},
+		"another local page":      {open, http.Header{"Origin": {"http://localhost:1"}}, 403},
 		"foreign page with key":   {keyed, http.Header{"Authorization": {bearer}, "Origin": {"https://evil.example"}}, 403},
 		"page of nobody with key": {keyed, http.Header{"Authorization": {bearer}, "Origin": {"null"}}, 403},
 	} {
@@ -423,6 +538,10 @@ func TestTickets(t *testing.T) {
 			refused(what, forged)
 		}
 	}
+	forger := newTickets(&Config{Keys: f.server.cfg.Keys, TicketSecret: []byte(HashKey(key)), Now: time.Now})
+	refused("signed with what the key file has", forger.issue("one"))
+	stranger := newTickets(&Config{Keys: f.server.cfg.Keys, TicketSecret: f.server.cfg.TicketSecret, Now: time.Now})
+	refused("of a key that is gone", stranger.issue("three"))
 	f.key = ""
 	f.do("GET", "/v1/queries?ticket="+ticket, nil).problem(t, 401, "unauthorized")
 	f.connect(t, nil, ticket)

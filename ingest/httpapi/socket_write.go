@@ -24,7 +24,9 @@ const (
 	// chunkBytes is the most that a chunk has of a result.
 	chunkBytes = 32 << 10
 	// openResults is how many results a WebSocket gets at a time, a chunk of each in turn; others wait until one has ended.
-	openResults = 4
+	openResults = 2
+	// slowShare of Config.WriteTimeout is how long a chunk may wait for its client. Who reads as slowly as that is told to fetch results.
+	slowShare = 3
 )
 
 // socketState is told whenever an execution has changed.
@@ -70,15 +72,17 @@ type socketError struct {
 	ExecutionID string `json:"executionId,omitempty"`
 	Title       string `json:"title"`
 	Detail      string `json:"detail"`
+	Status      int    `json:"status,omitempty"`
 }
 
 // result is one on its way.
 type result struct {
-	execution query.Execution
-	file      io.ReadCloser // nil until its turn comes
-	seq       int64
-	sum       hash.Hash
-	rest      []byte // read, and not sent: the beginning of a character
+	id   string // of its execution
+	own  *subscription
+	file io.ReadCloser // nil until its turn comes
+	seq  int64
+	sum  hash.Hash
+	rest []byte // read, and not sent: the beginning of a character
 }
 
 // writer is what write remembers between two messages.
@@ -140,15 +144,15 @@ func (w *writer) news() error {
 		if !ok {
 			return nil
 		}
-		if d, wanted := w.wants(e.ID); wanted {
-			if err := w.tell(&e, d); err != nil {
+		if own := w.wants(e.ID); own != nil {
+			if err := w.tell(&e, own); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (w *writer) tell(e *query.Execution, d delivery) error {
+func (w *writer) tell(e *query.Execution, own *subscription) error {
 	state := stateOf(*e)
 	err := w.send(socketState{
 		Type: "state", ExecutionID: e.ID, State: state.State, Submitted: state.Submitted, Started: state.Started, Ended: state.Ended,
@@ -158,7 +162,7 @@ func (w *writer) tell(e *query.Execution, d delivery) error {
 	case err != nil || !e.State.Finished():
 		return err
 	case e.State != query.Succeeded:
-		w.forget(e.ID)
+		w.forget(e.ID, own)
 		title := "The query failed"
 		if e.State == query.Cancelled {
 			title = "The query was cancelled"
@@ -171,11 +175,11 @@ func (w *writer) tell(e *query.Execution, d delivery) error {
 	}); err != nil {
 		return err
 	}
-	if d == byURL {
-		w.forget(e.ID)
+	if own.delivery == byURL {
+		w.forget(e.ID, own)
 		return nil
 	}
-	w.results = append(w.results, &result{execution: *e, sum: sha256.New(), rest: make([]byte, 0, utf8.UTFMax)})
+	w.results = append(w.results, &result{id: e.ID, own: own, sum: sha256.New(), rest: make([]byte, 0, utf8.UTFMax)})
 	return nil
 }
 
@@ -183,8 +187,8 @@ func (w *writer) tell(e *query.Execution, d delivery) error {
 func (w *writer) chunk(ctx context.Context) error {
 	w.next %= min(len(w.results), openResults)
 	r := w.results[w.next]
-	if _, wanted := w.wants(r.execution.ID); !wanted {
-		w.drop(r.execution.ID)
+	if w.wants(r.id) != r.own {
+		w.drop(r.id)
 		return nil
 	}
 	data, err := w.read(ctx, r)
@@ -192,8 +196,12 @@ func (w *writer) chunk(ctx context.Context) error {
 		return w.failed(r, err)
 	}
 	if len(data) > 0 {
-		if err := w.send(socketChunk{Type: "chunk", ExecutionID: r.execution.ID, Seq: r.seq, Data: string(data)}); err != nil {
+		began := time.Now()
+		if err := w.send(socketChunk{Type: "chunk", ExecutionID: r.id, Seq: r.seq, Data: string(data)}); err != nil {
 			return err
+		}
+		if time.Since(began) > w.s.cfg.WriteTimeout/slowShare {
+			return w.failed(r, refuse(slowReader, "The connection is too slow for the result; GET "+queryHref(r.id)+"/result instead."))
 		}
 		r.seq++
 		w.next++
@@ -201,17 +209,16 @@ func (w *writer) chunk(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	id := r.execution.ID
-	w.drop(id)
-	w.forget(id)
-	return w.send(socketEnd{Type: "end", ExecutionID: id, SHA256: hex.EncodeToString(r.sum.Sum(nil))})
+	w.drop(r.id)
+	w.forget(r.id, r.own)
+	return w.send(socketEnd{Type: "end", ExecutionID: r.id, SHA256: hex.EncodeToString(r.sum.Sum(nil))})
 }
 
 // read gives up to chunkBytes of a result, whole characters only; with its last piece io.EOF.
 func (w *writer) read(ctx context.Context, r *result) ([]byte, error) {
 	if r.file == nil {
 		var err error
-		if r.file, _, err = w.s.deps.Queries.Open(ctx, r.execution.ID); err != nil {
+		if r.file, _, err = w.s.deps.Queries.Open(ctx, r.id); err != nil {
 			return nil, err
 		}
 	}
@@ -223,7 +230,7 @@ func (w *writer) read(ctx context.Context, r *result) ([]byte, error) {
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF):
 		return data, io.EOF
 	case err != nil:
-		return nil, fmt.Errorf("reading the result of query %s: %w", r.execution.ID, err)
+		return nil, fmt.Errorf("reading the result of query %s: %w", r.id, err)
 	}
 	whole := wholeCharacters(data)
 	r.rest = append(r.rest[:0], data[whole:]...)
@@ -245,17 +252,16 @@ func wholeCharacters(b []byte) int {
 
 // failed tells that a result can't be delivered.
 func (w *writer) failed(r *result, err error) error {
-	id := r.execution.ID
-	w.drop(id)
-	w.forget(id)
+	w.drop(r.id)
+	w.forget(r.id, r.own)
 	p := w.s.problemOf(err)
-	return w.send(socketError{Type: "error", ExecutionID: id, Title: p.Title, Detail: p.Detail})
+	return w.send(socketError{Type: "error", ExecutionID: r.id, Title: p.Title, Detail: p.Detail, Status: p.Status})
 }
 
 // drop ends the delivery of a result.
 func (w *writer) drop(id string) {
 	w.results = slices.DeleteFunc(w.results, func(r *result) bool {
-		if r.execution.ID != id {
+		if r.id != id {
 			return false
 		}
 		r.close(w.s)
@@ -274,11 +280,12 @@ func (r *result) close(s *Server) {
 		return
 	}
 	if err := r.file.Close(); err != nil { // it was only read
-		s.deps.Logger.Warn("closing a result failed", slog.String("execution", r.execution.ID), slog.Any("error", err))
+		s.deps.Logger.Warn("closing a result failed", slog.String("execution", r.id), slog.Any("error", err))
 	}
 }
 
-// send waits for a client that reads slowly until conn's write deadline, by which it is cut off.
+// send waits for a client that reads slowly until conn's write deadline, by which it is cut off. One that takes a message is there,
+// though its pongs may wait behind what it has not read.
 func (w *writer) send(message any) error {
 	w.buffer.Reset()
 	encoder := json.NewEncoder(&w.buffer)
@@ -286,5 +293,5 @@ func (w *writer) send(message any) error {
 	if err := encoder.Encode(message); err != nil {
 		return fmt.Errorf("encoding a message: %w", err)
 	}
-	return w.c.WriteMessage(websocket.TextMessage, bytes.TrimRight(w.buffer.Bytes(), "\n"))
+	return errors.Join(w.c.WriteMessage(websocket.TextMessage, bytes.TrimRight(w.buffer.Bytes(), "\n")), w.alive())
 }

@@ -15,11 +15,12 @@ import (
 // ticketLife is how long a ticket may be redeemed.
 const ticketLife = 30 * time.Second
 
-// tickets stand for an API key where a browser can't send one. A ticket names the key and is signed with what the key file has of
-// it, so every process with that file takes it; each takes it once.
+// tickets stand for an API key where a browser can't send one. A ticket names the key and is signed with a secret, so every process
+// with that secret takes it; each takes it once.
 type tickets struct {
-	keys *Keys
-	now  func() time.Time
+	keys   *Keys
+	secret []byte
+	now    func() time.Time
 
 	mu   sync.Mutex
 	used map[[ticketNonce]byte]time.Time // until when it would be valid
@@ -31,8 +32,8 @@ const (
 	ticketHead  = ticketNonce + 8
 )
 
-func newTickets(keys *Keys, now func() time.Time) *tickets {
-	return &tickets{keys: keys, now: now, used: map[[ticketNonce]byte]time.Time{}}
+func newTickets(c *Config) *tickets {
+	return &tickets{keys: c.Keys, secret: c.TicketSecret, now: c.Now, used: map[[ticketNonce]byte]time.Time{}}
 }
 
 // issue makes a ticket for a credential. Without keys anything will do: none is asked for.
@@ -41,20 +42,11 @@ func (t *tickets) issue(credential string) string {
 	_, _ = rand.Read(ticket[:ticketNonce]) // never fails: crypto/rand ends the process rather than return an error
 	binary.BigEndian.PutUint64(ticket[ticketNonce:], uint64(t.now().Add(ticketLife).Unix()))
 	ticket = append(ticket, credential...)
-	return base64.RawURLEncoding.EncodeToString(append(ticket, t.sign(credential, ticket)...))
+	return base64.RawURLEncoding.EncodeToString(append(ticket, t.sign(ticket)...))
 }
 
-// sign returns nil when there is no such key.
-func (t *tickets) sign(credential string, ticket []byte) []byte {
-	if t.keys == nil {
-		return nil
-	}
-	i := slices.Index(t.keys.names, credential)
-	if i < 0 {
-		return nil
-	}
-	mac := hmac.New(sha256.New, t.keys.hashes[i][:])
-	mac.Write([]byte("penstock ticket"))
+func (t *tickets) sign(ticket []byte) []byte {
+	mac := hmac.New(sha256.New, t.secret)
 	mac.Write(ticket)
 	return mac.Sum(nil)
 }
@@ -68,7 +60,7 @@ func (t *tickets) redeem(ticket string) (credential string, err error) {
 	}
 	signed, mac := b[:len(b)-sha256.Size], b[len(b)-sha256.Size:]
 	credential = string(signed[ticketHead:])
-	if want := t.sign(credential, signed); want == nil || !hmac.Equal(want, mac) {
+	if !hmac.Equal(t.sign(signed), mac) || !slices.Contains(t.keys.names, credential) { // the key may be gone
 		return "", refused
 	}
 	ends, now := time.Unix(int64(binary.BigEndian.Uint64(signed[ticketNonce:])), 0), t.now()
