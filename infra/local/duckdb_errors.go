@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"penstock/consumer/query"
+	"penstock/consumer/query/sqllex"
 )
 
 // duckdbReport is an error as DuckDB words it with errors_as_json.
@@ -83,5 +84,5 @@ func shortenMessage(message string) string {
 // startsToken reports whether a token starts at the offset of the translated text. Where it doesn't, the offset is one
 // inside a macro's body, which means nothing to the client.
 func (s *sqlStatement) startsToken(offset int) bool {
-	return slices.ContainsFunc(tokenize(s.text), func(t sqlToken) bool { return t.start == offset })
+	return slices.ContainsFunc(tokenize(s.text), func(t sqllex.Token) bool { return t.Start == offset })
 }

@@ -3,6 +3,8 @@ package local
 import (
 	"fmt"
 	"strings"
+
+	"penstock/consumer/query/sqllex"
 )
 
 // mysqlVerbs maps the specifiers of Trino's date_format and date_parse to strftime's
@@ -48,7 +50,7 @@ func jodaFormat(pattern string) (string, error) {
 	for i := 0; i < len(pattern); {
 		switch c := pattern[i]; {
 		case c == '\'': // text in quotes; two quotes are one, inside and outside of such text
-			end := afterQuote(pattern, i, '\'', false)
+			end := sqllex.AfterText(pattern, i)
 			if end-i < 2 || pattern[end-1] != '\'' {
 				return "", fmt.Errorf("pattern '%s' has a quote that does not close", pattern)
 			}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"penstock/consumer/query/sqllex"
 	"penstock/schemas"
 )
 
@@ -65,10 +66,10 @@ func (b *macroBody) measure(macro func(name string) (macroGrowth, bool)) macroGr
 	m := macroGrowth{size: len(tokens)/2 + 1, copies: 1}
 	uses := map[string]int{}
 	for i, t := range tokens {
-		if t.kind != tokenWord && t.kind != tokenQuoted || i > 0 && tokens[i-1].is(".") {
+		if t.Kind != sqllex.Word && t.Kind != sqllex.Quoted || i > 0 && tokens[i-1].Is(".") {
 			continue
 		}
-		name := strings.ToLower(strings.Trim(b.Definition[t.start:t.end], `"`))
+		name := strings.ToLower(strings.Trim(b.Definition[t.Start:t.End], `"`))
 		used, isMacro := macro(name)
 		switch {
 		case slices.Contains(b.Parameters, name):

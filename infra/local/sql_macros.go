@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"penstock/consumer/query/sqllex"
 )
 
 //go:embed sql_macros.sql
@@ -25,17 +27,17 @@ func parseMacros(sql string) (macroLibrary, error) {
 	known := map[string]bool{}
 	tokens := tokenize(sql)
 	for first := 0; first < len(tokens); {
-		end := slices.IndexFunc(tokens[first:], func(t sqlToken) bool { return t.is(";") })
-		if end < 3 || !tokens[first].is("create") || !tokens[first+1].is("macro") {
-			return nil, fmt.Errorf("macro file: no CREATE MACRO …; at byte %d", tokens[first].start)
+		end := slices.IndexFunc(tokens[first:], func(t sqllex.Token) bool { return t.Is(";") })
+		if end < 3 || !tokens[first].Is("create") || !tokens[first+1].Is("macro") {
+			return nil, fmt.Errorf("macro file: no CREATE MACRO …; at byte %d", tokens[first].Start)
 		}
 		end += first
 		name := tokens[first+2]
-		m := sqlMacro{name: strings.Trim(sql[name.start:name.end], `"`), sql: sql[tokens[first].start:tokens[end].end]}
+		m := sqlMacro{name: strings.Trim(sql[name.Start:name.End], `"`), sql: sql[tokens[first].Start:tokens[end].End]}
 		for i, t := range tokens[first+3 : end] {
 			before := tokens[first+2+i]
-			if t.kind == tokenWord && known[t.lower] && !before.is(".") && !slices.Contains(m.uses, t.lower) {
-				m.uses = append(m.uses, t.lower)
+			if t.Kind == sqllex.Word && known[t.Lower] && !before.Is(".") && !slices.Contains(m.uses, t.Lower) {
+				m.uses = append(m.uses, t.Lower)
 			}
 		}
 		known[m.name] = true
@@ -50,11 +52,11 @@ func parseMacros(sql string) (macroLibrary, error) {
 func (l macroLibrary) script(sql string) string {
 	wanted := map[string]bool{}
 	for _, t := range tokenize(sql) {
-		switch t.kind {
-		case tokenWord:
-			wanted[t.lower] = true
-		case tokenQuoted:
-			wanted[strings.ToLower(strings.Trim(sql[t.start:t.end], `"`))] = true
+		switch t.Kind {
+		case sqllex.Word:
+			wanted[t.Lower] = true
+		case sqllex.Quoted:
+			wanted[strings.ToLower(strings.Trim(sql[t.Start:t.End], `"`))] = true
 		}
 	}
 	for _, m := range slices.Backward(l) {

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"penstock/consumer/query"
+	"penstock/consumer/query/sqllex"
 	"penstock/schemas"
 )
 
@@ -39,7 +40,7 @@ func newStatement(
 		return nil, refuseSQL("the statement contains a NUL character")
 	}
 	tokens := tokenize(sql)
-	if len(tokens) == 0 || tokens[0].is(";") {
+	if len(tokens) == 0 || tokens[0].Is(";") {
 		return nil, refuseSQL("there is no statement")
 	}
 	s := &sqlStatement{translation: translate(sql)}
@@ -91,31 +92,31 @@ func (s *sqlStatement) plainExplain() error {
 	if next == 0 || next >= len(tokens) { // no EXPLAIN, a parenthesis that does not close, or nothing behind
 		return nil
 	}
-	plain := bytes.Repeat([]byte(" "), tokens[next].start)
+	plain := bytes.Repeat([]byte(" "), tokens[next].Start)
 	for _, t := range tokens[:next] {
-		if !slices.Contains(explainWords, t.lower) {
-			line, column := s.place(s.origin(t.start))
+		if !slices.Contains(explainWords, t.Lower) {
+			line, column := s.place(s.origin(t.Start))
 			return refuseSQL("line %d, column %d: not an option of EXPLAIN: it takes ANALYZE or (FORMAT json)", line, column)
 		}
-		copy(plain[t.start:], t.lower)
+		copy(plain[t.Start:], t.Lower)
 	}
-	s.start = tokens[next].start
+	s.start = tokens[next].Start
 	s.text = string(plain) + s.text[s.start:]
 	return nil
 }
 
 // explainOptions counts the tokens of an EXPLAIN before the query, 0 if there is none.
-func explainOptions(tokens []sqlToken) int {
-	if !tokens[0].is("explain") {
+func explainOptions(tokens []sqllex.Token) int {
+	if !tokens[0].Is("explain") {
 		return 0
 	}
 	next := 1
-	if next < len(tokens) && tokens[next].is("analyze") {
+	if next < len(tokens) && tokens[next].Is("analyze") {
 		next++
 	}
-	if next+1 < len(tokens) && tokens[next].is("(") &&
-		(tokens[next+1].is("format") || tokens[next+1].is("analyze") || tokens[next+1].is("type")) {
-		next = closingToken(tokens, next) + 1
+	if next+1 < len(tokens) && tokens[next].Is("(") &&
+		(tokens[next+1].Is("format") || tokens[next+1].Is("analyze") || tokens[next+1].Is("type")) {
+		next = sqllex.Closing(tokens, next) + 1
 	}
 	return next
 }
@@ -129,7 +130,7 @@ type syntaxTree struct {
 	Statements []json.RawMessage `json:"statements"`
 }
 
-func (t *syntaxTree) failure(s *sqlStatement, tokens []sqlToken) error {
+func (t *syntaxTree) failure(s *sqlStatement, tokens []sqllex.Token) error {
 	switch {
 	case t.Error && t.Type == "not implemented": // DuckDB serialises queries only
 		return refuseSQL("%s is not allowed: only one SELECT, WITH, VALUES, EXPLAIN, SHOW or DESCRIBE statement",
@@ -146,17 +147,17 @@ func (t *syntaxTree) failure(s *sqlStatement, tokens []sqlToken) error {
 }
 
 // statementKind is how the statement calls itself: by its first word, or behind WITH by the word that writes.
-func statementKind(sql string, tokens []sqlToken) string {
+func statementKind(sql string, tokens []sqllex.Token) string {
 	name, depth := "", 0
 	for _, t := range tokens {
 		switch {
-		case t.is("("):
+		case t.Is("("):
 			depth++
-		case t.is(")"):
+		case t.Is(")"):
 			depth--
-		case t.kind != tokenWord || t.is("explain") || t.is("analyze"):
-		case name == "", depth == 0 && slices.Contains([]string{"insert", "update", "delete", "merge"}, t.lower):
-			name = strings.ToUpper(sql[t.start:t.end]) + " "
+		case t.Kind != sqllex.Word || t.Is("explain") || t.Is("analyze"):
+		case name == "", depth == 0 && slices.Contains([]string{"insert", "update", "delete", "merge"}, t.Lower):
+			name = strings.ToUpper(sql[t.Start:t.End]) + " "
 		}
 		if name != "" && name != "WITH " {
 			break

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"penstock/consumer/query/sqllex"
 )
 
 // Most of Athena's functions are macros in DuckDB (sql_macros.sql). What a macro can't do is rewritten here, token by
@@ -90,53 +92,53 @@ func (t *translation) place(offset int) (line, column int) {
 
 type rewriter struct {
 	sql      string
-	tokens   []sqlToken
+	tokens   []sqllex.Token
 	edits    []sqlEdit
 	failure  error
 	failedAt int
 }
 
-func (r *rewriter) replace(t sqlToken, text string) {
-	r.edits = append(r.edits, sqlEdit{t.start, t.end, text})
+func (r *rewriter) replace(t sqllex.Token, text string) {
+	r.edits = append(r.edits, sqlEdit{t.Start, t.End, text})
 }
 
-func (r *rewriter) at(i int) sqlToken {
+func (r *rewriter) at(i int) sqllex.Token {
 	if i < 0 || i >= len(r.tokens) {
-		return sqlToken{start: len(r.sql), end: len(r.sql), kind: tokenSymbol}
+		return sqllex.Token{Start: len(r.sql), End: len(r.sql), Kind: sqllex.Symbol}
 	}
 	return r.tokens[i]
 }
 
 func (r *rewriter) visit(i int) {
 	t := r.tokens[i]
-	if t.kind == tokenString && (r.sql[t.start] == 'x' || r.sql[t.start] == 'X') {
-		digits := strings.Join(strings.Fields(r.sql[t.start+1:t.end]), "")
+	if t.Kind == sqllex.String && (r.sql[t.Start] == 'x' || r.sql[t.Start] == 'X') {
+		digits := strings.Join(strings.Fields(r.sql[t.Start+1:t.End]), "")
 		r.replace(t, "unhex("+digits+")") // X'68 69' is varbinary
 		return
 	}
-	if t.kind != tokenWord {
+	if t.Kind != sqllex.Word {
 		return
 	}
 	switch {
-	case t.lower == "timestamp" && r.at(i+1).kind == tokenString:
-		literal := r.sql[r.at(i+1).start:r.at(i+1).end]
+	case t.Lower == "timestamp" && r.at(i+1).Kind == sqllex.String:
+		literal := r.sql[r.at(i+1).Start:r.at(i+1).End]
 		if zone := zoned.FindStringSubmatchIndex(literal); zone != nil {
 			r.replace(t, "TIMESTAMPTZ")
 			if sign := literal[zone[2]]; sign == '+' || sign == '-' { // must follow the seconds at once
 				r.replace(r.at(i+1), strings.TrimRight(literal[:zone[2]], " ")+literal[zone[2]:])
 			}
 		}
-	case t.lower == "tablesample":
+	case t.Lower == "tablesample":
 		r.percent(i)
-	case !r.at(i+1).is("(") || r.at(i-1).is("."):
-	case t.lower == "cast", t.lower == "try_cast":
+	case !r.at(i+1).Is("(") || r.at(i-1).Is("."):
+	case t.Lower == "cast", t.Lower == "try_cast":
 		r.cast(i)
-	case t.lower == "if":
+	case t.Lower == "if":
 		r.twoArmedIf(i)
 	default:
-		if name, ok := renamedFunctions[t.lower]; ok {
+		if name, ok := renamedFunctions[t.Lower]; ok {
 			r.replace(t, name)
-		} else if function, ok := formatFunctions[t.lower]; ok {
+		} else if function, ok := formatFunctions[t.Lower]; ok {
 			r.format(i, function)
 		}
 	}
@@ -147,49 +149,49 @@ var zoned = regexp.MustCompile(`:\d\d(?:\.\d+)? ?([+-]\d\d(?::?\d\d)?|[A-Za-z][A
 
 // percent turns TABLESAMPLE BERNOULLI (10) into … (10 PERCENT).
 func (r *rewriter) percent(i int) {
-	if r.at(i+2).is("(") && r.at(i+3).kind == tokenNumber && r.at(i+4).is(")") {
-		at := r.at(i + 3).end
+	if r.at(i+2).Is("(") && r.at(i+3).Kind == sqllex.Number && r.at(i+4).Is(")") {
+		at := r.at(i + 3).End
 		r.edits = append(r.edits, sqlEdit{at, at, " PERCENT"})
 	}
 }
 
 // twoArmedIf completes IF(condition, value).
 func (r *rewriter) twoArmedIf(i int) {
-	shut := closingToken(r.tokens, i+1)
-	if shut > 0 && len(topLevelTokens(r.tokens, i+1, shut, ",")) == 1 {
-		at := r.tokens[shut].start
+	shut := sqllex.Closing(r.tokens, i+1)
+	if shut > 0 && len(sqllex.TopLevel(r.tokens, i+1, shut, ",")) == 1 {
+		at := r.tokens[shut].Start
 		r.edits = append(r.edits, sqlEdit{at, at, ", NULL"})
 	}
 }
 
 // format rewrites a call of a function that takes a date format.
 func (r *rewriter) format(i int, function formatFunction) {
-	shut := closingToken(r.tokens, i+1)
+	shut := sqllex.Closing(r.tokens, i+1)
 	if shut < 0 {
 		return
 	}
-	commas := topLevelTokens(r.tokens, i+1, shut, ",")
+	commas := sqllex.TopLevel(r.tokens, i+1, shut, ",")
 	if len(commas) != 1 {
 		return // DuckDB knows no such function and says so
 	}
 	literal := r.at(commas[0] + 1)
-	if literal.kind != tokenString || commas[0]+2 != shut || r.sql[literal.start] != '\'' {
+	if literal.Kind != sqllex.String || commas[0]+2 != shut || r.sql[literal.Start] != '\'' {
 		r.fail(literal, errors.New("the format must be a string literal"))
 		return
 	}
-	format, err := function.translate(unquote(r.sql[literal.start:literal.end]))
+	format, err := function.translate(unquote(r.sql[literal.Start:literal.End]))
 	if err != nil {
 		r.fail(literal, err)
 		return
 	}
-	r.edits = append(r.edits, sqlEdit{r.tokens[i].start, r.tokens[i+1].end, function.open})
+	r.edits = append(r.edits, sqlEdit{r.tokens[i].Start, r.tokens[i+1].End, function.open})
 	r.replace(literal, "'"+strings.ReplaceAll(format, "'", "''")+"'")
 	r.replace(r.tokens[shut], function.close)
 }
 
-func (r *rewriter) fail(t sqlToken, err error) {
+func (r *rewriter) fail(t sqllex.Token, err error) {
 	if r.failure == nil {
-		r.failure, r.failedAt = err, t.start
+		r.failure, r.failedAt = err, t.Start
 	}
 }
 
@@ -201,27 +203,27 @@ func unquote(literal string) string {
 // cast rewrites CAST(x AS type): to VARCHAR and JSON by macros, since DuckDB keeps the quotes of a JSON string and parses
 // a varchar as JSON; to ARRAY(type) as type[].
 func (r *rewriter) cast(i int) {
-	shut := closingToken(r.tokens, i+1)
+	shut := sqllex.Closing(r.tokens, i+1)
 	if shut < 0 {
 		return
 	}
-	as := topLevelTokens(r.tokens, i+1, shut, "as")
+	as := sqllex.TopLevel(r.tokens, i+1, shut, "as")
 	if len(as) != 1 || as[0]+1 == shut {
 		return
 	}
 	target := r.tokens[as[0]+1 : shut]
 	macro, suffix := "", ""
 	switch {
-	case len(target) == 1 && target[0].is("json"):
+	case len(target) == 1 && target[0].Is("json"):
 		macro = castToJSON
-	case len(target) == 1 && target[0].is("varchar"):
+	case len(target) == 1 && target[0].Is("varchar"):
 		macro = castToVarchar
-	case len(target) == 4 && target[0].is("varchar") && target[2].kind == tokenNumber:
-		macro, suffix = castToVarchar, ", "+r.sql[target[2].start:target[2].end]
+	case len(target) == 4 && target[0].Is("varchar") && target[2].Kind == sqllex.Number:
+		macro, suffix = castToVarchar, ", "+r.sql[target[2].Start:target[2].End]
 	}
 	if macro != "" {
 		r.replace(r.tokens[i], macro)
-		r.edits = append(r.edits, sqlEdit{r.tokens[as[0]].start, r.tokens[shut].start, suffix})
+		r.edits = append(r.edits, sqlEdit{r.tokens[as[0]].Start, r.tokens[shut].Start, suffix})
 		return
 	}
 	r.arrays(as[0]+1, shut)
@@ -230,14 +232,14 @@ func (r *rewriter) cast(i int) {
 // arrays rewrites ARRAY(type) to type[] in the type between two tokens.
 func (r *rewriter) arrays(from, to int) {
 	for i := from; i < to; i++ {
-		if !r.tokens[i].is("array") || !r.at(i+1).is("(") {
+		if !r.tokens[i].Is("array") || !r.at(i+1).Is("(") {
 			continue
 		}
-		shut := closingToken(r.tokens, i+1)
+		shut := sqllex.Closing(r.tokens, i+1)
 		if shut < 0 || shut >= to {
 			continue
 		}
-		r.edits = append(r.edits, sqlEdit{r.tokens[i].start, r.tokens[i+1].end, ""})
+		r.edits = append(r.edits, sqlEdit{r.tokens[i].Start, r.tokens[i+1].End, ""})
 		r.replace(r.tokens[shut], "[]")
 	}
 }

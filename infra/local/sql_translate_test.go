@@ -62,10 +62,10 @@ func FuzzTranslate(f *testing.F) {
 		translated := translate(sql)
 		end := 0
 		for _, token := range tokenize(sql) {
-			if token.start < end || token.end <= token.start || token.end > len(sql) {
+			if token.Start < end || token.End <= token.Start || token.End > len(sql) {
 				t.Fatalf("token %+v after %d of %d", token, end, len(sql))
 			}
-			end = token.end
+			end = token.End
 		}
 		for offset := range len(translated.text) + 1 {
 			line, column := translated.place(translated.origin(offset))

@@ -91,11 +91,11 @@ next:
 			break
 		}
 		for j, word := range s.words {
-			if !tokens[i+j].is(word) {
+			if !tokens[i+j].Is(word) {
 				continue next
 			}
 		}
-		return tokens[i].start
+		return tokens[i].Start
 	}
 	return -1
 }
