@@ -12,9 +12,11 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/athena"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go/logging"
 )
 
@@ -35,6 +37,8 @@ type Clients struct {
 	Kinesis  *kinesis.Client
 	DynamoDB *dynamodb.Client
 	S3       *s3.Client
+	Athena   *athena.Client
+	SQS      *sqs.Client
 
 	config sdk.Config
 }
@@ -57,6 +61,8 @@ func Connect(ctx context.Context) (Clients, error) {
 		Kinesis:  kinesis.NewFromConfig(cfg),
 		DynamoDB: dynamodb.NewFromConfig(cfg),
 		S3:       s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = ownS3() }),
+		Athena:   athena.NewFromConfig(cfg),
+		SQS:      sqs.NewFromConfig(cfg),
 		config:   cfg,
 	}, nil
 }

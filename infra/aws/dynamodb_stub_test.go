@@ -12,8 +12,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/athena"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
 // call is a request that the stub got: an operation of DynamoDB with its input, or "PUT <path>" and the like of S3.
@@ -70,6 +72,12 @@ func clientsOf(endpoint string, over s3.HTTPClient) Clients {
 		S3: s3.New(s3.Options{
 			BaseEndpoint: &endpoint, Region: "eu-central-1", Credentials: creds, HTTPClient: over, Retryer: retryer, UsePathStyle: true,
 			DisableLogOutputChecksumValidationSkipped: true,
+		}),
+		Athena: athena.New(athena.Options{
+			BaseEndpoint: &endpoint, Region: "eu-central-1", Credentials: creds, HTTPClient: over, Retryer: retryer,
+		}),
+		SQS: sqs.New(sqs.Options{
+			BaseEndpoint: &endpoint, Region: "eu-central-1", Credentials: creds, HTTPClient: over, Retryer: retryer,
 		}),
 	}
 }

@@ -33,6 +33,12 @@ import (
 //	try#<its ID's second>       <ID of a claim>  that its events are being put once more: a N since when (ns), x N expiry, t B token
 //	secret#<name>               secret           what processes have in common and nobody else knows: s B secret
 //	dead#<sink>                 <shard>#<place>  a dead letter: a N arrived (ns), r S reason, s N bytes, o S key of the object
+//	query#<id>                  query            an execution of SQL: q S SQL, s S state, k S token, f B fingerprint, a N submitted,
+//	                                             b N started, e N ended, c N complete through (ns; 0: not known), n N rows, d N bytes
+//	                                             scanned, l N elapsed (ns), o N bytes of the result, m S error; x N expiry
+//	started#<token>             query            the execution that it started: i S id; x N expiry
+//	queries                     <age>#<id>       that there is the execution; the age, in ns and counted down, sorts the newest first;
+//	                                             x N expiry
 //
 // A place is a position as text that sorts like it; see encodePlace. A token is made for one call, so that a call whose answer was
 // lost knows its own item.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -53,6 +54,14 @@ func (o objects) put(ctx context.Context, key string, body []byte) error {
 // open streams the object; consumer.ErrNotFound when there is none. Without the permission s3:ListBucket S3 says that the
 // object is forbidden instead (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html), hence ProveBucket.
 func (o objects) open(ctx context.Context, key string) (io.ReadCloser, error) {
+	d, err := o.download(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func (o objects) download(ctx context.Context, key string) (*download, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stall := time.AfterFunc(silence, func() { cancel(errSilent) })
 	out, err := o.client.GetObject(ctx, &s3.GetObjectInput{Bucket: sdk.String(o.bucket), Key: sdk.String(key)})
@@ -69,7 +78,23 @@ func (o objects) open(ctx context.Context, key string) (io.ReadCloser, error) {
 			return nil, fmt.Errorf("reading %s: %w", o.ref(key), outcome(err))
 		}
 	}
-	return &download{ctx: ctx, cancel: cancel, stall: stall, body: out.Body, ref: o.ref(key)}, nil
+	return &download{
+		ctx: ctx, cancel: cancel, stall: stall, body: out.Body, ref: o.ref(key), size: sdk.ToInt64(out.ContentLength), closed: func() {},
+	}, nil
+}
+
+// size of the object in bytes; consumer.ErrNotFound when there is none.
+func (o objects) size(ctx context.Context, key string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	out, err := o.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: sdk.String(o.bucket), Key: sdk.String(key)})
+	switch {
+	case statusOf(err) == http.StatusNotFound: // the answer to a HEAD has no text that would name a code
+		return 0, fmt.Errorf("looking for %s: %w", o.ref(key), consumer.ErrNotFound)
+	case err != nil:
+		return 0, fmt.Errorf("looking for %s: %w", o.ref(key), outcome(err))
+	}
+	return sdk.ToInt64(out.ContentLength), nil
 }
 
 // read returns the whole object, of at most limit bytes.
@@ -107,6 +132,8 @@ type download struct {
 	stall  *time.Timer
 	body   io.ReadCloser
 	ref    string
+	size   int64
+	closed func() // is called by Close
 }
 
 func (d *download) Read(p []byte) (int, error) {
@@ -123,6 +150,7 @@ func (d *download) Read(p []byte) (int, error) {
 }
 
 func (d *download) Close() error {
+	defer d.closed()
 	d.stall.Stop()
 	d.cancel(nil)
 	if err := d.body.Close(); err != nil {

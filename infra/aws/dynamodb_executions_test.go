@@ -1,0 +1,114 @@
+package aws
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"penstock/consumer/query"
+	"penstock/consumer/query/querytest"
+	"penstock/ingest"
+)
+
+func TestExecutionsConform(t *testing.T) {
+	t.Parallel()
+	c := peers(t, dynamoEndpoint)
+	querytest.ExecutionsSuite(t, dynamoBackend, func(t *testing.T) querytest.ExecutionsEnv {
+		var nanos atomic.Int64
+		nanos.Store(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).UnixNano())
+		now := func() time.Time { return time.Unix(0, nanos.Load()) }
+		executions := NewExecutions(c, newTables(t, c))
+		executions.now = func(context.Context) (time.Time, error) { return now(), nil }
+		return querytest.ExecutionsEnv{Executions: executions, Now: now, Advance: func(_ *testing.T, d time.Duration) { nanos.Add(int64(d)) }}
+	})
+}
+
+var testExecution = query.Execution{
+	ID: unknownExecution, SQL: "SELECT 1", State: query.Queued, Token: testToken, Submitted: time.Unix(1_800_000_000, 0).UTC(),
+}
+
+func newTestExecutions(c Clients) *Executions {
+	x := NewExecutions(c, testTables)
+	x.now = func(context.Context) (time.Time, error) { return time.Unix(1_800_000_000, 0), nil }
+	return x
+}
+
+// A crash anywhere leaves no token that leads to nothing: the token is written when all else is.
+func TestExecutionThenItsToken(t *testing.T) {
+	t.Parallel()
+	var wrote []string
+	s := newDynamoStub(t, func(c call) reply { wrote = append(wrote, attribute(c.in["Item"], "pk")); return ok })
+	until := testExecution.Submitted.Add(time.Hour)
+	if err := newTestExecutions(s.Clients).Add(t.Context(), testExecution, until); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"query#" + unknownExecution, "queries", "started#" + testToken}; !slices.Equal(wrote, want) {
+		t.Errorf("wrote %q, want %q", wrote, want)
+	}
+	for n := range 3 { // the first, second, third write fails
+		calls := 0
+		s := newDynamoStub(t, func(call) reply {
+			if calls++; calls == n+1 {
+				return denied
+			}
+			return ok
+		})
+		if err := newTestExecutions(s.Clients).Add(t.Context(), testExecution, until); err == nil || len(s.ops()) != n+1 {
+			t.Errorf("write %d failed: %v after %q", n+1, err, s.ops())
+		}
+	}
+}
+
+// What is there already, by whomever and however it was answered, is what Add wants; and what nobody knows is an error.
+func TestExecutionWithLostAnswer(t *testing.T) {
+	t.Parallel()
+	until := testExecution.Submitted.Add(time.Hour)
+	s := newDynamoStub(t, script(t, always(lost), always(conflict), always(conflict), always(lost), always(ok)))
+	if err := newTestExecutions(s.Clients).Add(t.Context(), testExecution, until); err != nil {
+		t.Error(err)
+	}
+	s = newDynamoStub(t, always(lost))
+	if err := newTestExecutions(s.Clients).Add(t.Context(), testExecution, until); !errors.Is(err, ingest.ErrAmbiguous) {
+		t.Errorf("Add without an answer: %v", err)
+	}
+	if err := newTestExecutions(s.Clients).Save(t.Context(), testExecution, until); !errors.Is(err, ingest.ErrAmbiguous) {
+		t.Errorf("Save without an answer: %v", err)
+	}
+	s = newDynamoStub(t, always(reply{status: 200, body: `{"Item":{"pk":{"S":"query#x"},"x":{"N":"1900000000"},"q":{"S":"SELECT 1"}}}`}))
+	if e, err := newTestExecutions(s.Clients).Get(t.Context(), "x"); !errors.Is(err, errCorrupt) {
+		t.Errorf("half an item: %+v, %v", e, err)
+	}
+}
+
+// What DynamoDB leaves out of a batch is asked for again, and the order stays.
+func TestExecutionsUnprocessed(t *testing.T) {
+	t.Parallel()
+	first, second := testExecution, testExecution
+	second.ID = "00000000-0000-4000-8000-000000000001"
+	batch := func(found, left string) func(call) reply {
+		return always(reply{status: 200, body: `{"Responses":{"state":[` + found + `]},"UnprocessedKeys":{` + left + `}}`})
+	}
+	left := `"state":{"Keys":[{"pk":{"S":"query#` + first.ID + `"},"sk":{"S":"query"}}]}`
+	pointers := `{"Items":[{"pk":{"S":"queries"},"sk":{"S":"1#` + first.ID + `"},"x":{"N":"1900000000"}},` +
+		`{"pk":{"S":"queries"},"sk":{"S":"2#` + second.ID + `"},"x":{"N":"1900000000"}}]}`
+	s := newDynamoStub(t, script(t, always(reply{status: 200, body: pointers}),
+		batch("", left), batch(wireOf(t, second), left), batch(wireOf(t, first), "")))
+	list, err := newTestExecutions(s.Clients).List(t.Context(), 5)
+	if err != nil || !slices.Equal(list, []query.Execution{first, second}) {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// wireOf is an execution's item as DynamoDB sends it.
+func wireOf(t *testing.T, e query.Execution) string {
+	t.Helper()
+	text, err := json.Marshal(jsonOf(encodeExecution(e)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
