@@ -47,7 +47,7 @@ build: tools-present ## bin/penstock, one binary with everything embedded
 	@mkdir -p bin
 	$(GO_BUILD) -o bin/penstock .
 
-# What the static builds may weigh, in bytes. They have 79 and 17 MB now; raise one for a reason, not for an import by chance.
+# What the static builds may weigh, in bytes. They have 82 and 19 MB now; raise one for a reason, not for an import by chance.
 AWS_MAX = 90000000
 FRONTEND_MAX = 20000000
 

@@ -16,6 +16,7 @@ const leastRetention = 7 * 24 * time.Hour
 // checkCmd is `penstock check`.
 type checkCmd struct {
 	awsFlags
+	queryFlags
 	checkScope
 	JSON bool `name:"json" help:"A JSON object per line."`
 }
@@ -55,7 +56,7 @@ type finding struct {
 
 // Run proves everything at once, so that all that is wrong is seen at once, each for checkTimeout at most.
 func (c *checkCmd) Run(ctx context.Context, out *output) error {
-	if err := c.validate(); err != nil {
+	if err := first([]error{c.awsFlags.validate(), c.queryFlags.validate(c.Bucket)}); err != nil {
 		return err
 	}
 	p, err := connectAWS(ctx, &c.awsFlags)
@@ -91,7 +92,10 @@ func (c *checkCmd) proofs(p *awsParts) []proof {
 			return "a probe was written, read, listed and deleted", "", aws.ProveBucket(ctx, p.clients, c.Bucket)
 		}})
 	if c.isFor("lake") {
-		proofs = append(proofs, c.lakeProof(p, c.Bucket))
+		proofs = append(proofs, c.lakeProof(p, c.Bucket, c.Database))
+	}
+	if c.isFor("query") {
+		proofs = append(proofs, c.queryProofs(p)...)
 	}
 	return proofs
 }

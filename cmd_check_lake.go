@@ -15,16 +15,15 @@ import (
 
 // checkScope says what is checked.
 type checkScope struct {
-	For      []string `default:"ingest,index,lake" enum:"ingest,index,lake" env:"PENSTOCK_FOR" help:"Whose things to check: those of ingest, of the index and lake consumers."`
-	Database string   `default:"penstock" env:"PENSTOCK_DATABASE" help:"Glue database of the lake's table."`
+	For []string `default:"ingest,index,lake" enum:"ingest,query,index,lake" env:"PENSTOCK_FOR" help:"Whose things to check: those of ingest, of ingest with --routes query, of the index and lake consumers."`
 }
 
 func (s *checkScope) isFor(process string) bool { return slices.Contains(s.For, process) }
 
 // lakeProof is of the lake's table: its entry in the catalog, and that it has the columns that the sink writes.
-func (s *checkScope) lakeProof(p *awsParts, bucket string) proof {
-	return proof{"Glue table " + s.Database + "." + schemas.LakeTable, func(ctx context.Context) (proven, warning string, err error) {
-		files, pointer, err := lakeAt(ctx, p, bucket, s.Database)
+func (*checkScope) lakeProof(p *awsParts, bucket, database string) proof {
+	return proof{"Glue table " + database + "." + schemas.LakeTable, func(ctx context.Context) (proven, warning string, err error) {
+		files, pointer, err := lakeAt(ctx, p, bucket, database)
 		if err != nil {
 			return "", "", err
 		}

@@ -78,11 +78,13 @@ func TestCheckScope(t *testing.T) {
 		"ingest":            "stream s, writing; table e; table t; bucket b",
 		"index":             "stream s, reading; table e; table t; bucket b",
 		"lake":              "stream s, reading; table t; bucket b; Glue table d.events",
+		"query":             "table t; bucket b; Athena workgroup w; executions in table t",
 		"ingest,index,lake": "stream s, writing; stream s, reading; table e; table t; bucket b; Glue table d.events",
 	} {
 		c := &checkCmd{
 			awsFlags:   awsFlags{Stream: "s", EventsTable: "e", StateTable: "t", Bucket: "b"},
-			checkScope: checkScope{For: strings.Split(process, ","), Database: "d"},
+			queryFlags: queryFlags{Database: "d", Workgroup: "w"},
+			checkScope: checkScope{For: strings.Split(process, ",")},
 		}
 		var things []string
 		for _, p := range c.proofs(&awsParts{}) {

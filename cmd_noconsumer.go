@@ -2,13 +2,17 @@
 
 package main
 
+import "slices"
+
 // consumerCommands are not in the front end alone.
 type consumerCommands struct{}
 
-// checkScope is what a front end uses.
-type checkScope struct{}
+// checkScope says what is checked.
+type checkScope struct {
+	For []string `default:"ingest" enum:"ingest,query" env:"PENSTOCK_FOR" help:"Whose things to check: those of ingest, and of ingest with --routes query."`
+}
 
-func (*checkScope) isFor(process string) bool { return process == "ingest" }
+func (s *checkScope) isFor(process string) bool { return slices.Contains(s.For, process) }
 
 // lakeProof is never asked for.
-func (*checkScope) lakeProof(*awsParts, string) proof { return proof{} }
+func (*checkScope) lakeProof(*awsParts, string, string) proof { return proof{} }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"penstock/consumer/query"
 	"penstock/infra/aws"
 	"penstock/infra/telemetry"
 	"penstock/ingest"
@@ -36,10 +37,12 @@ const (
 // ingestProcess is everything that `penstock ingest` runs.
 type ingestProcess struct {
 	*parts
-	cfg    *ingestCmd
-	aws    *awsParts
-	ingest *ingest.Ingest
-	server *httpapi.Server
+	cfg     *ingestCmd
+	aws     *awsParts
+	ingest  *ingest.Ingest
+	server  *httpapi.Server
+	engine  *aws.Athena // nil where no SQL is served, as queries
+	queries *query.Service
 
 	http, admin net.Listener // admin is nil when /metrics is served by http
 	background  context.CancelFunc
@@ -79,8 +82,18 @@ func openIngest(ctx context.Context, c *ingestCmd, logs io.Writer) (_ *ingestPro
 			return err
 		})
 	}
+	if c.serves(routesQuery) {
+		p.engine = p.aws.newAthena(&c.queryFlags, p.logger)
+		checks = append(checks, p.engine.Check)
+	}
 	if err := p.aws.check(ctx, checks...); err != nil {
 		return nil, err
+	}
+	if p.engine != nil {
+		executions := aws.NewExecutions(p.aws.clients, p.aws.tables)
+		if p.queries, err = newQueries(p.engine, executions, athenaPoll, athenaMaxPoll, p.logger); err != nil {
+			return nil, err
+		}
 	}
 	return p, p.buildServer(budget, ledger)
 }
@@ -94,6 +107,9 @@ func (p *ingestProcess) buildServer(budget *ingest.Budget, ledger *aws.Ledger) (
 	if p.cfg.serves(routesRead) {
 		deps.Index, deps.Bodies, deps.Ledger, deps.Watermarks = p.aws.index, p.aws.bodies, ledger, p.aws.watermark
 		deps.DeadLetters = p.aws.letters
+	}
+	if p.queries != nil {
+		deps.Queries = p.queries
 	}
 	metrics := telemetry.NewMetrics(sources)
 	deps.Metrics, deps.Observe = metrics.Handler(), metrics.Observe
@@ -113,6 +129,9 @@ func (p *ingestProcess) start(ctx context.Context) {
 	p.background = cancel
 	if p.ingest != nil {
 		p.goes("shards", func() error { return p.refresh(background) })
+	}
+	if p.engine != nil {
+		p.goes("Athena's events", func() error { p.engine.Listen(background); return nil })
 	}
 	if p.admin != nil {
 		p.goes("admin HTTP", func() error { return p.server.ServeAdmin(p.admin) })
@@ -149,20 +168,27 @@ func (p *ingestProcess) stop() error {
 	return errors.Join(err, p.await(), p.close())
 }
 
-// close gives back what openIngest opened.
-func (p *ingestProcess) close() error { return closeListeners(p.http, p.admin) }
+// close gives back what openIngest opened. Queries go on in Athena, and whoever asks again is told by another process.
+func (p *ingestProcess) close() error {
+	if p.queries != nil {
+		p.queries.Close()
+	}
+	return closeListeners(p.http, p.admin)
+}
 
 // Names of what a front end may serve.
 const (
 	routesIngest = "ingest"
 	routesRead   = "read"
+	routesQuery  = "query"
 )
 
 // ingestCmd is the configuration of `penstock ingest`.
 type ingestCmd struct {
 	awsFlags
 	frontFlags
-	Routes []string `default:"ingest,read" enum:"ingest,read" env:"PENSTOCK_ROUTES" help:"What to serve: ingest (POST), read (GET by id)."`
+	Routes []string `default:"ingest,read" enum:"ingest,read,query" env:"PENSTOCK_ROUTES" help:"What to serve: ingest (POST), read (GET by id), query (SQL, by Athena)."`
+	queryFlags
 	logFlags
 }
 
@@ -174,13 +200,14 @@ AWS_ENDPOINT_URL_KINESIS.
 Examples:
 
     penstock ingest --bucket my-bucket
-    penstock ingest --bucket my-bucket --listen :8080 --key-file keys.txt`
+    penstock ingest --bucket my-bucket --listen :8080 --key-file keys.txt
+    penstock ingest --bucket my-bucket --routes ingest,read,query --workgroup my-workgroup`
 }
 
 func (c *ingestCmd) serves(routes string) bool { return slices.Contains(c.Routes, routes) }
 
 func (c *ingestCmd) validate() error {
-	return first([]error{c.awsFlags.validate(), c.frontFlags.validate()})
+	return first([]error{c.awsFlags.validate(), c.frontFlags.validate(), c.queryFlags.validate(c.Bucket)})
 }
 
 // Run serves until ctx ends.
