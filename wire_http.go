@@ -26,7 +26,7 @@ func (l *localProcess) buildServer() error {
 	l.server, err = httpapi.New(cfg, httpapi.Deps{
 		Ingest: l.ingest, Budget: l.budget, Index: l.events, Bodies: l.bodies,
 		Ledger: l.store.Ledger(), Watermarks: l.watermarks,
-		Queries: l.queries, Lake: lakeStatus{l.localCore},
+		Queries: l.queries, Lake: lakeStatus{l.localCore}, Stats: newLiveStats(l.localCore),
 		Upkeep: lakeUpkeep{l.upkeep}, Eraser: &localEraser{l.eraser, l.cfg},
 		DeadLetters: l.store.DeadLetters(), Requeuer: consumer.NewRequeuer(l.indexSink, l.lakeSink),
 		Dependencies: []httpapi.Dependency{

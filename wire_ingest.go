@@ -103,6 +103,7 @@ func (p *ingestProcess) buildServer(budget *ingest.Budget, ledger *aws.Ledger) (
 	deps := httpapi.Deps{Budget: budget, Dependencies: p.aws.dependencies(), Logger: p.logger}
 	if p.ingest != nil {
 		sources.Ingest, deps.Ingest = p.ingest.Stats, p.ingest
+		deps.Stats = frontStats{p.ingest, time.Now()}
 	}
 	if p.cfg.serves(routesRead) {
 		deps.Index, deps.Bodies, deps.Ledger, deps.Watermarks = p.aws.index, p.aws.bodies, ledger, p.aws.watermark
@@ -122,6 +123,19 @@ func (p *ingestProcess) buildServer(budget *ingest.Budget, ledger *aws.Ledger) (
 	}
 	metrics.Connections(p.server.Connections)
 	return nil
+}
+
+// frontStats are those of a front end, which knows nothing of sinks and lake: other processes are those.
+type frontStats struct {
+	ingest *ingest.Ingest
+	since  time.Time
+}
+
+var _ httpapi.Stats = frontStats{}
+
+// Stats implements httpapi.Stats.
+func (s frontStats) Stats(context.Context) httpapi.ServerStats {
+	return httpapi.ServerStats{At: time.Now(), Since: s.since, Ingest: s.ingest.Stats()}
 }
 
 func (p *ingestProcess) start(ctx context.Context) {

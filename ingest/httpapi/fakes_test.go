@@ -380,6 +380,16 @@ func (lake) Status(context.Context) (LakeStatus, error) {
 	}, nil
 }
 
+// Stats implements Stats.
+func (lake) Stats(context.Context) ServerStats {
+	now := time.Now()
+	return ServerStats{
+		At: now, Since: now.Add(-time.Hour), Ingest: ingest.Stats{Accepted: 7, AcceptedBytes: 700, AckSeconds: []uint64{3, 4}},
+		Sinks: []SinkBacklog{{"index", 0, time.Time{}}, {"lake", 200, now.Add(-3 * time.Second)}}, Stream: &StreamSize{500},
+		Lake: &LakeSize{3, 1, 99},
+	}
+}
+
 // eraser takes events off the stream.
 type eraser struct {
 	stream *stream

@@ -103,7 +103,7 @@ func newFront(t *testing.T, memory int64, change ...func(*Config, *Deps)) *front
 	cfg.MetricsOnMain = true
 	deps := Deps{
 		Ingest: core, Budget: f.budget, Index: f.stream, Bodies: f.bodies, Ledger: f.stream, Watermarks: f.stream,
-		Queries: f.queries, Lake: lake{}, Upkeep: &upkeep{}, Eraser: &eraser{stream: f.stream}, DeadLetters: letters{}, Requeuer: letters{}, Logger: slog.New(slog.NewTextHandler(logs{t}, nil)),
+		Queries: f.queries, Lake: lake{}, Stats: lake{}, Upkeep: &upkeep{}, Eraser: &eraser{stream: f.stream}, DeadLetters: letters{}, Requeuer: letters{}, Logger: slog.New(slog.NewTextHandler(logs{t}, nil)),
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "penstock_up 1\n") }),
 		Observe: f.observe,
 	}

@@ -118,6 +118,7 @@ func TestEveryStatus(t *testing.T) {
 	driveEvents(t, f)
 	driveQueries(t, f)
 	f.do("GET", "/v1/lake", nil).must(t, 200)
+	f.do("GET", "/v1/stats", nil).must(t, 200)
 	driveUpkeep(t, f)
 	driveErasure(t, f)
 	driveDeadLetters(t, f)

@@ -97,6 +97,28 @@ type LakeStatus struct {
 	Disk            DiskStatus
 }
 
+// Stats tells how the process does right now. Every open console asks once a second.
+type Stats interface {
+	// Stats answers at once, whatever there is in stream and lake. What can't be read just now is left out.
+	Stats(ctx context.Context) ServerStats
+}
+
+// ServerStats are counters since the start, and present gauges. Nil is not known, or not known to this process.
+type ServerStats struct {
+	// At is when this was so, Since when the process started, and its counters with it.
+	At, Since time.Time
+	Ingest    ingest.Stats
+	Sinks     []SinkBacklog
+	Stream    *StreamSize
+	Lake      *LakeSize
+}
+
+// StreamSize is what the stream keeps, in bytes before compression.
+type StreamSize struct{ Bytes int64 }
+
+// LakeSize is what the current version of the lake's table holds.
+type LakeSize struct{ Rows, Files, Bytes int64 }
+
 // StreamStatus is what the stream keeps. Bytes are before compression.
 type StreamStatus struct {
 	Bytes int64
@@ -231,6 +253,7 @@ type Deps struct {
 	Index       Index // with Bodies, Ledger and Watermarks
 	Queries     Queries
 	Lake        Lake
+	Stats       Stats
 	Upkeep      Upkeep
 	Eraser      Eraser
 	DeadLetters DeadLetters

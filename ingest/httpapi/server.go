@@ -172,6 +172,9 @@ func (s *Server) routes() {
 	if s.deps.Lake != nil {
 		s.handle(http.MethodGet, "/v1/lake", s.getLake)
 	}
+	if s.deps.Stats != nil {
+		s.handle(http.MethodGet, "/v1/stats", s.getStats)
+	}
 	if s.deps.Upkeep != nil {
 		s.handle(http.MethodGet, "/v1/lake/:task", s.getUpkeep)
 		s.handle(http.MethodPost, "/v1/lake/:task", s.startUpkeep)
