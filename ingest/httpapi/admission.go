@@ -9,13 +9,15 @@ import (
 	"github.com/valyala/fasthttp"
 )
 
-// openPaths need no key: they hold nothing of a client's.
-func openPath(path string) bool {
+// openPath needs no key: it holds nothing of a client's.
+func (s *Server) openPath(path string) bool {
 	switch path {
 	case "/", "/healthz", "/readyz", "/openapi.yaml":
 		return true
 	}
-	return false
+	file, below := strings.CutPrefix(path, consolePath)
+	_, there := s.console[file]
+	return below && there
 }
 
 // admit decides by the header alone whether the request may go on, and under which credential.
@@ -23,7 +25,7 @@ func (s *Server) admit(h *fasthttp.RequestHeader, path string) (credential strin
 	if s.cfg.Keys == nil {
 		return "", checkSameSite(h)
 	}
-	if openPath(path) {
+	if s.openPath(path) {
 		return "", nil
 	}
 	values := h.PeekAll("Authorization")

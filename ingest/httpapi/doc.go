@@ -1,5 +1,5 @@
 // Package httpapi is Penstock's HTTP front: it reads requests, hands documents to ingest, and answers from the index,
-// the lake's queries and the dead letters. Every error leaves it as RFC 9457 problem+json.
+// the lake's queries and the dead letters; in a browser it is the console. Every error leaves it as RFC 9457 problem+json.
 //
 // It is an adapter on Fiber v2 (fasthttp): it may import ingest, consumer, consumer/query and schemas, never another
 // adapter, and no Fiber or fasthttp type stands in its exported signatures.

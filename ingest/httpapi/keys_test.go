@@ -52,7 +52,10 @@ func TestKeys(t *testing.T) {
 			}
 		})
 	}
-	for path, status := range map[string]int{"/": 200, "/healthz": 200, "/readyz": 200, "/openapi.yaml": 200, "/metrics": 401, "/v1/lake": 401, "/nothing": 401} {
+	for path, status := range map[string]int{
+		"/": 200, "/healthz": 200, "/readyz": 200, "/openapi.yaml": 200, "/console/main.js": 200,
+		"/metrics": 401, "/v1/lake": 401, "/v1/stats": 401, "/nothing": 401, "/console/": 401, "/console/none.js": 401, "/console/../v1/lake": 401,
+	} {
 		f.do("GET", path, nil).must(t, status)
 	}
 	// Without loopback's protection other names are fine: there is a key.

@@ -119,6 +119,7 @@ func TestEveryStatus(t *testing.T) {
 	driveQueries(t, f)
 	f.do("GET", "/v1/lake", nil).must(t, 200)
 	f.do("GET", "/v1/stats", nil).must(t, 200)
+	driveConsole(t, f)
 	driveUpkeep(t, f)
 	driveErasure(t, f)
 	driveDeadLetters(t, f)
@@ -143,7 +144,7 @@ func TestEveryStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	example := strings.NewReplacer("{id}", "x", "{sink}", "lake", "{shard}", "a", "{sequence}", "7", "{sub}", "0", "{task}", "compact")
+	example := strings.NewReplacer("{id}", "x", "{sink}", "lake", "{shard}", "a", "{sequence}", "7", "{sub}", "0", "{task}", "compact", "{file}", "main.js")
 	var missing []string
 	for path, item := range doc.Paths.Map() {
 		for method, operation := range item.Operations() {

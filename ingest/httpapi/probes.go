@@ -102,24 +102,3 @@ func (s *Server) getOpenAPI(x *exchange) error {
 	x.ctx.Response.SetBodyRaw(schemas.OpenAPI)
 	return nil
 }
-
-// indexPage is for whoever opens the address in a browser.
-const indexPage = `Penstock: a durable front door for JSON.
-
-  POST /v1/events             a document; its id comes back once it is durable
-  GET  /v1/events/{id}        the document, byte for byte
-  POST /v1/queries            SQL over everything: {"sql": "SELECT type, count(*) FROM events GROUP BY 1"}
-  GET  /v1/queries/{id}       state of the query; …/result is the CSV
-  GET  /v1/lake               state of the table that SQL reads
-  GET  /v1/dead-letters       what a sink could not take
-  GET  /openapi.yaml          all of it, exactly
-  GET  /healthz /readyz       alive, ready
-
-Try:  curl -H 'Content-Type: application/json' -d '{"hello":"world"}' `
-
-func (s *Server) getIndex(x *exchange) error {
-	x.ctx.Response.Header.SetContentType(mediaPlain)
-	x.ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
-	x.ctx.Response.SetBodyString(indexPage + eventsURL(&x.ctx.Request.Header) + "\n")
-	return nil
-}

@@ -31,6 +31,7 @@ type Server struct {
 	router   fasthttp.RequestHandler
 	metrics  fasthttp.RequestHandler
 	admin    *Admin
+	console  map[string]asset // by file name
 	decoders chan *decoder
 	answers  *ingest.Budget
 	tickets  *tickets
@@ -51,8 +52,13 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := errors.Join(cfg.Validate(), deps.validate()); err != nil {
 		return nil, err
 	}
+	console, err := consoleAssets()
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
-		cfg: cfg, deps: deps, decoders: newDecoders(), answers: ingest.NewBudget(cfg.AnswerBytes), tickets: newTickets(&cfg),
+		cfg: cfg, deps: deps, console: console, decoders: newDecoders(), answers: ingest.NewBudget(cfg.AnswerBytes),
+		tickets: newTickets(&cfg),
 	}
 	s.base, s.cancel = context.WithCancel(context.Background())
 	s.open, s.leave = context.WithCancel(s.base)
@@ -190,6 +196,7 @@ func (s *Server) routes() {
 	s.handle(http.MethodGet, "/readyz", s.getReady)
 	s.handle(http.MethodGet, "/openapi.yaml", s.getOpenAPI)
 	s.handle(http.MethodGet, "/", s.getIndex)
+	s.handle(http.MethodGet, consolePath+":file", s.getConsole)
 	if s.cfg.MetricsOnMain {
 		s.handle(http.MethodGet, "/metrics", s.getMetrics)
 	}

@@ -1,0 +1,214 @@
+// @ts-check
+// Posts what is pasted, dropped or chosen, one after the other, and shows what became of each.
+
+import { explain, Unreachable } from './api.js'
+import { byId, copyButton, h, notice, put, replace } from './dom.js'
+import { bytes, count, duration, plural } from './format.js'
+import { batchesOf, looksLikeLines } from './lines.js'
+import { postDocument, postLines } from './post.js'
+
+/** The largest document; more is refused before it is sent. */
+const maxDocument = 10_485_760
+/** How many ids and problems of a batch are listed. */
+const listed = 100
+
+/** @typedef {{name: string, blob: Blob, lines: boolean}} Job */
+
+/** @type {Job[]} */
+const queue = []
+let working = false
+
+/** Wires the view. */
+export function startSend() {
+  const form = byId('send-form')
+  const text = byId('send-text')
+  const files = byId('send-files')
+  const drop = byId('drop')
+
+  form.addEventListener('submit', (/** @type {Event} */ event) => {
+    event.preventDefault()
+    if (text.value.trim() === '') {
+      text.focus()
+      return say('There is nothing to send yet: paste a document, or choose a file.')
+    }
+    add([{ name: 'Pasted', blob: new Blob([text.value]), lines: shape() === 'lines' || (shape() === 'auto' && looksLikeLines(text.value)) }])
+  })
+  text.addEventListener('keydown', (/** @type {KeyboardEvent} */ event) => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit()
+  })
+  byId('send-choose').addEventListener('click', () => files.click())
+  files.addEventListener('change', () => {
+    add([...files.files].map(jobOf))
+    files.value = ''
+  })
+  for (const kind of ['dragover', 'dragleave', 'drop']) {
+    drop.addEventListener(kind, (/** @type {DragEvent} */ event) => {
+      event.preventDefault()
+      drop.classList.toggle('over', kind === 'dragover')
+      if (kind === 'drop') add([...(event.dataTransfer?.files ?? [])].map(jobOf))
+    })
+  }
+  byId('send-clear').addEventListener('click', () => {
+    byId('send-results').replaceChildren()
+    byId('send-empty').hidden = false
+    byId('send-clear').hidden = true
+  })
+}
+
+/** How the user wants it read: auto, document or lines. */
+function shape() {
+  return byId('send-shape').value
+}
+
+/**
+ * @param {File} file
+ * @returns {Job}
+ */
+function jobOf(file) {
+  return { name: file.name, blob: file, lines: shape() === 'lines' || (shape() === 'auto' && /\.(ndjson|jsonl|jsonlines)$/i.test(file.name)) }
+}
+
+/** @param {string} words for those who don't see the list */
+function say(words) {
+  byId('send-status').textContent = words
+}
+
+/** @param {Job[]} jobs */
+async function add(jobs) {
+  queue.push(...jobs)
+  if (working) return
+  working = true
+  for (let job = queue.shift(); job; job = queue.shift()) await run(job)
+  working = false
+}
+
+/** @param {Job} job */
+async function run(job) {
+  const stop = new AbortController()
+  const type = byId('send-type').value.trim()
+  const attributes = new URLSearchParams(type ? { type } : {})
+  const state = h('div', { class: 'state' })
+  const stopper = h('button', { class: 'quiet small', type: 'button', click: () => stop.abort() }, 'Stop')
+  const card = h('li', { class: 'card sent' },
+    h('div', { class: 'sent-head' }, h('strong', { class: 'name' }, job.name),
+      h('span', { class: 'muted' }, `${job.lines ? 'one document a line' : 'one document'}, ${bytes(job.blob.size)}`), stopper), state)
+  byId('send-results').prepend(card)
+  byId('send-empty').hidden = true
+  byId('send-clear').hidden = false
+  try {
+    await (job.lines ? sendLines(job, attributes, stop.signal, state) : sendDocument(job, attributes, stop.signal, state))
+  } catch (error) {
+    const { title, detail } = stop.signal.aborted ? { title: 'Stopped', detail: 'What was acked before is stored.' } : explain(error)
+    put(state, notice('bad', title, detail))
+    say(`${job.name}: ${title}`)
+  }
+  stopper.remove()
+}
+
+/**
+ * @param {Job} job
+ * @param {URLSearchParams} attributes
+ * @param {AbortSignal} signal
+ * @param {HTMLElement} state
+ */
+async function sendDocument(job, attributes, signal, state) {
+  if (job.blob.size > maxDocument) {
+    put(state, notice('bad', 'Too large', `A document has at most ${bytes(maxDocument)}. Documents that stand one a line may be many more together.`))
+    return
+  }
+  replace(state, h('span', { class: 'muted' }, 'Sending…'))
+  const start = performance.now()
+  const ack = await postDocument(job.blob, attributes, signal)
+  const took = (performance.now() - start) / 1000
+  replace(state, h('p', { class: 'acked' }, h('span', { class: 'pill good' }, 'Stored'), h('span', null, `acked in ${duration(took)}`),
+    ack.via === 'spill' ? h('span', { class: 'muted' }, 'by the spill') : null), idLine(ack.id))
+  say(`${job.name}: stored in ${duration(took)}`)
+}
+
+/**
+ * @param {Job} job
+ * @param {URLSearchParams} attributes
+ * @param {AbortSignal} signal
+ * @param {HTMLElement} state
+ */
+async function sendLines(job, attributes, signal, state) {
+  /** @type {import('./post.js').Outcome} */
+  const all = { ids: [], problems: [] }
+  const start = performance.now()
+  let slowest = 0
+  let sent = 0
+  const show = (/** @type {boolean} */ ended) => {
+    const took = (performance.now() - start) / 1000
+    replace(state, ...summary(all, ended, took, slowest), !ended && h('progress', { max: job.blob.size, value: sent }))
+    if (ended) {
+      put(state, problemList(all.problems), idList(all.ids))
+      say(`${job.name}: ${count(all.ids.length)} stored, ${count(all.problems.length)} refused`)
+    }
+  }
+  show(false)
+  try {
+    for await (const batch of batchesOf(job.blob.stream())) {
+      const asked = performance.now()
+      try {
+        const outcome = await postLines(batch, attributes, signal)
+        all.ids.push(...outcome.ids)
+        all.problems.push(...outcome.problems)
+      } catch (error) {
+        // The next lines may well be taken, unless nobody is there to take them.
+        if (signal.aborted || error instanceof Unreachable) throw error
+        all.problems.push({ line: batch[0].number, ...explain(error) })
+      }
+      slowest = Math.max(slowest, (performance.now() - asked) / 1000)
+      sent += batch.reduce((sum, line) => sum + line.bytes.length + 1, 0)
+      show(false)
+    }
+  } finally {
+    show(true)
+  }
+}
+
+/**
+ * @param {import('./post.js').Outcome} all
+ * @param {boolean} ended
+ * @param {number} took
+ * @param {number} slowest
+ */
+function summary(all, ended, took, slowest) {
+  const word = !ended ? 'Sending' : all.problems.length === 0 ? 'Stored' : all.ids.length === 0 ? 'Refused' : 'Stored in part'
+  const tone = !ended ? 'calm' : all.problems.length === 0 ? 'good' : all.ids.length === 0 ? 'bad' : 'warn'
+  return [
+    h('p', { class: 'acked' }, h('span', { class: `pill ${tone}` }, word),
+      h('span', null, `${plural(all.ids.length, 'event')} acked${ended ? ` in ${duration(took)}` : ''}`),
+      all.problems.length > 0 && h('span', { class: 'bad-text' }, `${count(all.problems.length)} refused`),
+      slowest > 0 && h('span', { class: 'muted' }, `longest wait for an ack ${duration(slowest)}`)),
+  ]
+}
+
+/** @param {string} id */
+function idLine(id) {
+  return h('p', { class: 'ids' }, idLink(id), copyButton(() => id, 'Copy'))
+}
+
+/** @param {string} id */
+function idLink(id) {
+  return h('a', { class: 'mono', href: `#/find/${encodeURIComponent(id)}` }, id)
+}
+
+/** @param {string[]} ids */
+function idList(ids) {
+  if (ids.length === 0) return null
+  const more = ids.length - listed
+  return h('details', null, h('summary', null, plural(ids.length, 'id')),
+    h('ol', { class: 'id-list' }, ...ids.slice(0, listed).map((id) => h('li', null, idLink(id)))),
+    more > 0 && h('p', { class: 'muted' }, `and ${count(more)} more`), copyButton(() => ids.join('\n'), 'Copy all'))
+}
+
+/** @param {import('./post.js').Outcome['problems']} problems */
+function problemList(problems) {
+  if (problems.length === 0) return null
+  const more = problems.length - listed
+  return h('details', { open: true }, h('summary', null, plural(problems.length, 'problem')),
+    h('ul', { class: 'problems' }, ...problems.slice(0, listed).map((one) =>
+      h('li', null, h('span', { class: 'line-number' }, `Line ${one.line}`), h('span', null, one.title), h('span', { class: 'muted' }, one.detail)))),
+    more > 0 && h('p', { class: 'muted' }, `and ${count(more)} more`))
+}
