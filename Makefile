@@ -4,10 +4,10 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO_BUILD = go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: help run test race lint demo bench endure build static stack conformance chaos bin/stack bin/penstock-aws bin/penstock-frontend tools-present
+.PHONY: help run test race lint demo bench endure build static stack conformance chaos e2e screenshots bin/stack bin/penstock-aws bin/penstock-frontend tools-present
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 run: build ## build and start Penstock on this machine (data in ./penstock-data, HTTP on 127.0.0.1:8080)
 	./bin/penstock local
@@ -39,6 +39,13 @@ conformance: bin/stack ## the AWS adapters and every port's suite on them, again
 chaos: bin/stack bin/penstock-aws ## break a deployment on real peers for DURATION (10m), then prove every ack; SEED=n replays (docs/chaos.md)
 	go build -o bin/chaos ./infra/deploy/chaos
 	bin/stack run --shards 4 -- bin/chaos -json bin/chaos.json $(if $(DURATION),-duration $(DURATION)) $(if $(SEED),-seed $(SEED))
+
+e2e: build ## the console in Chromium, over the real program (Debian: apt-get install chromium)
+	PENSTOCK_E2E=$(CURDIR)/bin/penstock go test -count=1 -timeout 15m ./infra/e2e
+
+screenshots: build ## pictures of the console, into docs/console
+	@mkdir -p docs/console
+	PENSTOCK_E2E=$(CURDIR)/bin/penstock PENSTOCK_SCREENSHOTS=$(CURDIR)/docs/console go test -count=1 -timeout 15m -run Screenshots ./infra/e2e
 
 endure: build ## measure what time does to it: a simulated month, and 20 minutes at 70 % load (an hour; 40 GB of disk)
 	go run ./infra/bench -endure -server bin/penstock -json bin/endure.json
