@@ -84,7 +84,7 @@ func TestAthenaIsAskedOnce(t *testing.T) {
 	gate := gatedSQL{SQL: newDuckDB(t), open: make(chan struct{})}
 	engine, server, _ := newAthena(t, athenatest.Config{SQL: gate, Slots: queries, Active: queries})
 	service, err := query.New(query.Config{
-		Kept: time.Hour, Poll: 50 * time.Millisecond, MaxPoll: time.Second, MaxWatches: queries, Now: time.Now,
+		Kept: time.Hour, Poll: 50 * time.Millisecond, MaxPoll: time.Second, Now: time.Now,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}, engine, newExecutions(t))
 	if err != nil {

@@ -43,6 +43,8 @@ type ingestProcess struct {
 	server  *httpapi.Server
 	engine  *aws.Athena // nil where no SQL is served, as queries
 	queries *query.Service
+	// ticketSecret is what all front ends sign tickets with.
+	ticketSecret []byte
 
 	http, admin net.Listener // admin is nil when /metrics is served by http
 	background  context.CancelFunc
@@ -84,7 +86,10 @@ func openIngest(ctx context.Context, c *ingestCmd, logs io.Writer) (_ *ingestPro
 	}
 	if c.serves(routesQuery) {
 		p.engine = p.aws.newAthena(&c.queryFlags, p.logger)
-		checks = append(checks, p.engine.Check)
+		checks = append(checks, p.engine.Check, func(ctx context.Context) (err error) {
+			p.ticketSecret, err = aws.Secret(ctx, p.aws.clients, p.aws.tables, "tickets")
+			return err
+		})
 	}
 	if err := p.aws.check(ctx, checks...); err != nil {
 		return nil, err
@@ -117,6 +122,9 @@ func (p *ingestProcess) buildServer(budget *ingest.Budget, ledger *aws.Ledger) (
 	cfg, err := p.cfg.serverConfig(p.admin == nil)
 	if err != nil {
 		return err
+	}
+	if p.ticketSecret != nil {
+		cfg.TicketSecret = p.ticketSecret
 	}
 	if p.server, err = httpapi.New(cfg, deps); err != nil {
 		return err

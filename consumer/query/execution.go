@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -43,6 +44,20 @@ type Execution struct {
 	CompleteThrough time.Time
 	// Error says, in words for a client, why the state is Failed or Cancelled.
 	Error string
+}
+
+// ListedSQL is how many characters of its SQL a list has of an execution.
+const ListedSQL = 1000
+
+// CutSQL leaves the first ListedSQL characters of the SQL, and keeps nothing of the rest in memory.
+func (e *Execution) CutSQL() {
+	n := ListedSQL
+	for i := range e.SQL {
+		if n--; n < 0 {
+			e.SQL = strings.Clone(e.SQL[:i])
+			return
+		}
+	}
 }
 
 // Fingerprint tells statements apart.

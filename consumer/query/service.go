@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -201,9 +200,6 @@ func (s *Service) find(ctx context.Context, id string) (Execution, *followed, er
 	return Execution{}, s.follow(e), nil
 }
 
-// ListedSQL is how many characters of its SQL a list has of an execution.
-const ListedSQL = 1000
-
 // List returns the executions that are remembered, up to so many, those first that were submitted last, with the beginning of their SQL.
 func (s *Service) List(ctx context.Context, most int) ([]Execution, error) {
 	list, err := s.executions.List(ctx, most)
@@ -223,19 +219,9 @@ func (s *Service) List(ctx context.Context, most int) ([]Execution, error) {
 				return nil, err
 			}
 		}
-		list[i].SQL = beginning(list[i].SQL, ListedSQL)
+		list[i].CutSQL()
 	}
 	return list, nil
-}
-
-// beginning is a copy of the first n characters of a text, which keeps nothing of the rest.
-func beginning(text string, n int) string {
-	for i := range text {
-		if n--; n < 0 {
-			return strings.Clone(text[:i])
-		}
-	}
-	return text
 }
 
 // Open gives the result of an execution that succeeded, as CSV, and its size in bytes. The result stays readable until

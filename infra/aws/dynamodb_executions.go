@@ -155,6 +155,9 @@ func (x *Executions) list(ctx context.Context, most int) (list []query.Execution
 	flush := func() error {
 		found, err := x.readAll(ctx, ids)
 		ids = ids[:0]
+		for i := range found { // 256 of them may have as many KiB each
+			found[i].CutSQL()
+		}
 		list = append(list, found...)
 		return err
 	}

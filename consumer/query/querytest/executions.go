@@ -206,6 +206,8 @@ func testExecutionsLong(t *testing.T, env ExecutionsEnv) {
 		want = append(want, e)
 	}
 	for i, e := range env.list(t, 5) {
+		e.CutSQL() // there may be more
+		want[i].CutSQL()
 		if e != want[i] {
 			t.Errorf("List(): %d bytes of SQL at place %d", len(e.SQL), i)
 		}
