@@ -229,7 +229,8 @@ func TestSmallParameters(t *testing.T) {
 // TestOpenTogether: workers that find neither table nor database make one.
 func TestOpenTogether(t *testing.T) {
 	t.Parallel()
-	files, err := iceberg.NewLocalFiles(vfs.NewMem(), "/lake")
+	fs := vfs.NewMem()
+	files, err := iceberg.NewLocalFiles(fs, "/lake")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +241,12 @@ func TestOpenTogether(t *testing.T) {
 		shard := fmt.Sprint("s", i)
 		want[shard] = 2
 		workers.Go(func() {
-			l, err := tryLake(t.Context(), files, stubPointer(t, s))
+			own, err := iceberg.NewLocalFiles(fs, "/lake") // as every process has
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			l, err := tryLake(t.Context(), own, stubPointer(t, s))
 			if err == nil {
 				err = appendSpan(t.Context(), l, shard, 0, 2)
 			}
