@@ -86,15 +86,15 @@ func openIngest(ctx context.Context, c *ingestCmd, logs io.Writer) (_ *ingestPro
 	}
 	if c.serves(routesQuery) {
 		p.engine = p.aws.newAthena(&c.queryFlags, p.logger)
-		checks = append(checks, p.engine.Check, func(ctx context.Context) (err error) {
-			p.ticketSecret, err = aws.Secret(ctx, p.aws.clients, p.aws.tables, "tickets")
-			return err
-		})
+		checks = append(checks, p.engine.Check)
 	}
 	if err := p.aws.check(ctx, checks...); err != nil {
 		return nil, err
 	}
 	if p.engine != nil {
+		if p.ticketSecret, err = aws.Secret(ctx, p.aws.clients, p.aws.tables, "tickets"); err != nil { // the tables are there by now
+			return nil, err
+		}
 		executions := aws.NewExecutions(p.aws.clients, p.aws.tables)
 		if p.queries, err = newQueries(p.engine, executions, athenaPoll, athenaMaxPoll, p.logger); err != nil {
 			return nil, err
