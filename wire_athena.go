@@ -18,6 +18,8 @@ const (
 	// (https://docs.aws.amazon.com/general/latest/gr/athena.html), each of up to 50 queries.
 	athenaPoll    = 500 * time.Millisecond
 	athenaMaxPoll = 5 * time.Second
+	// athenaGrace is how long Athena may say that it does not know an execution which it has started.
+	athenaGrace = time.Minute
 )
 
 // newAthena is the engine of SQL, which learns from the lake's fleet how fresh the lake is.

@@ -96,7 +96,7 @@ func openIngest(ctx context.Context, c *ingestCmd, logs io.Writer) (_ *ingestPro
 			return nil, err
 		}
 		executions := aws.NewExecutions(p.aws.clients, p.aws.tables)
-		if p.queries, err = newQueries(p.engine, executions, athenaPoll, athenaMaxPoll, p.logger); err != nil {
+		if p.queries, err = newQueries(p.engine, executions, athenaPoll, athenaMaxPoll, athenaGrace, p.logger); err != nil {
 			return nil, err
 		}
 	}

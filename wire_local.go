@@ -213,6 +213,6 @@ func (l *localProcess) buildQueries() (err error) {
 	if err != nil {
 		return err
 	}
-	l.queries, err = newQueries(l.runner, l.store.Executions(), queryPoll, queryPoll, l.logger)
+	l.queries, err = newQueries(l.runner, l.store.Executions(), queryPoll, queryPoll, 0, l.logger)
 	return err
 }

@@ -11,8 +11,8 @@ import (
 const executionsKept = 24 * time.Hour
 
 // newQueries makes the service that starts executions and tells of them.
-func newQueries(engine query.Engine, executions query.Executions, poll, maxPoll time.Duration, logger *slog.Logger) (*query.Service, error) {
+func newQueries(engine query.Engine, executions query.Executions, poll, maxPoll, grace time.Duration, logger *slog.Logger) (*query.Service, error) {
 	return query.New(query.Config{
-		Kept: executionsKept, Poll: poll, MaxPoll: maxPoll, Now: time.Now, Logger: logger,
+		Kept: executionsKept, Poll: poll, MaxPoll: maxPoll, Grace: grace, Now: time.Now, Logger: logger,
 	}, engine, executions)
 }

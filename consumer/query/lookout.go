@@ -118,11 +118,27 @@ func (s *Service) look(ctx context.Context, ids []string) (changed bool) {
 		}
 		for _, id := range some {
 			if !slices.ContainsFunc(answers, func(e Execution) bool { return e.ID == id }) {
-				changed = s.heard(Execution{ID: id, State: Failed, Error: lost, Ended: s.cfg.Now()}) || changed
+				changed = s.missed(id) || changed
 			}
 		}
 	}
 	return changed
+}
+
+// missed takes it that the engine does not know an execution, and reports whether that is new.
+func (s *Service) missed(id string) bool {
+	s.mu.Lock()
+	f := s.followed[id]
+	if f == nil {
+		s.mu.Unlock()
+		return false
+	}
+	e := f.Execution
+	s.mu.Unlock()
+	if now := s.cfg.Now(); now.Sub(e.Submitted) >= s.cfg.Grace {
+		e.State, e.Error, e.Ended = Failed, lost, now
+	}
+	return s.heard(e)
 }
 
 func (s *Service) ask(ctx context.Context, ids []string) ([]Execution, error) {

@@ -14,13 +14,16 @@ import (
 	"time"
 )
 
-// Config of a Service. All fields are required.
+// Config of a Service. All fields but Grace are required.
 type Config struct {
 	// Kept is how long an execution is remembered after it was submitted.
 	Kept time.Duration
 	// Poll and MaxPoll bound how often the engine is asked how executions stand: at first every Poll, then, while nothing changes,
 	// ever less often. What it tells by itself comes at once.
 	Poll, MaxPoll time.Duration
+	// Grace is how long after its submission an execution that the engine does not know is not taken for lost: where the engine's answers
+	// may be older than its starts. None, unless it is set.
+	Grace time.Duration
 	// Now is the clock.
 	Now func() time.Time
 	// Logger gets what clients are not told.

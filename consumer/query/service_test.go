@@ -507,3 +507,35 @@ func TestSQLStaysBehind(t *testing.T) {
 		}
 	})
 }
+
+// TestGrace: where an engine may not know yet what it has started, that is no end.
+func TestGrace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newEngine()
+		s, err := New(Config{
+			Kept: time.Hour, Poll: time.Second, MaxPoll: time.Second, Grace: time.Minute, Now: time.Now, Logger: slog.New(slog.DiscardHandler),
+		}, g, &executions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		id := begin(t, s)
+		var started *Execution
+		g.do(func() { started = g.byID[id]; delete(g.byID, id) })
+		pass(59 * time.Second)
+		if e, err := s.Get(t.Context(), id); err != nil || e.State != Queued {
+			t.Errorf("%+v, %v", e, err)
+		}
+		g.do(func() { g.byID[id] = started })
+		pass(time.Minute)
+		if e, err := s.Get(t.Context(), id); err != nil || e.State != Queued {
+			t.Errorf("found again: %+v, %v", e, err)
+		}
+		g.do(func() { delete(g.byID, id) })
+		pass(2 * time.Second)
+		if e, err := s.Get(t.Context(), id); err != nil || e.State != Failed || e.Error != lost {
+			t.Errorf("gone for good: %+v, %v", e, err)
+		}
+	})
+}

@@ -125,9 +125,19 @@ func explained(tokens []sqllex.Token) []sqllex.Token {
 		tokens = tokens[1:]
 	}
 	if len(tokens) > 1 && tokens[0].Is("(") && (tokens[1].Is("format") || tokens[1].Is("type")) {
-		return tokens[sqllex.Closing(tokens, 0)+1:] // from the start where it does not close: then it is refused
+		return behind(tokens)
 	}
 	return tokens
+}
+
+// behind are the tokens behind the parentheses that open at the first; none where they don't close, so that the statement is refused
+// and nothing is looked at twice.
+func behind(tokens []sqllex.Token) []sqllex.Token {
+	shut := sqllex.Closing(tokens, 0)
+	if shut < 0 {
+		return nil
+	}
+	return tokens[shut+1:]
 }
 
 // afterWith are the tokens behind WITH and the tables that it names, as far as they are what Trino's grammar has there.
@@ -139,15 +149,13 @@ func afterWith(tokens []sqllex.Token) []sqllex.Token {
 	for len(tokens) > 1 {
 		tokens = tokens[1:] // the name
 		if tokens[0].Is("(") {
-			tokens = tokens[sqllex.Closing(tokens, 0)+1:]
+			tokens = behind(tokens)
 		}
 		if len(tokens) < 2 || !tokens[0].Is("as") || !tokens[1].Is("(") {
 			break
 		}
-		tokens = tokens[1:]
-		shut := sqllex.Closing(tokens, 0)
-		tokens = tokens[shut+1:]
-		if shut < 0 || len(tokens) == 0 || !tokens[0].Is(",") {
+		tokens = behind(tokens[1:])
+		if len(tokens) == 0 || !tokens[0].Is(",") {
 			break
 		}
 		tokens = tokens[1:]
