@@ -33,6 +33,9 @@ Examples:
     penstock check --bucket my-bucket --json`
 }
 
+// proofTimeout is long enough for a statement that has to wait until Athena has room for it.
+const proofTimeout = time.Minute
+
 // proof is of one thing that is configured.
 type proof struct {
 	thing string
@@ -54,7 +57,7 @@ type finding struct {
 	Detail string `json:"detail"`
 }
 
-// Run proves everything at once, so that all that is wrong is seen at once, each for checkTimeout at most.
+// Run proves everything at once, so that all that is wrong is seen at once, each for proofTimeout at most.
 func (c *checkCmd) Run(ctx context.Context, out *output) error {
 	if err := first([]error{c.awsFlags.validate(), c.queryFlags.validate(c.Bucket)}); err != nil {
 		return err
@@ -126,7 +129,7 @@ func findings(ctx context.Context, proofs []proof) <-chan finding {
 	for i, p := range proofs {
 		made[i] = make(chan finding, 1)
 		go func() {
-			ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+			ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 			defer cancel()
 			made[i] <- p.find(ctx)
 		}()

@@ -65,7 +65,7 @@ func TestCheckEnds(t *testing.T) {
 		begun := time.Now()
 		silent := proof{"bucket b", func(ctx context.Context) (string, string, error) { <-ctx.Done(); return "", "", ctx.Err() }}
 		var text bytes.Buffer
-		if err := reported([]proof{silent, silent}, false, &text); !errors.Is(err, errReported) || time.Since(begun) != checkTimeout {
+		if err := reported([]proof{silent, silent}, false, &text); !errors.Is(err, errReported) || time.Since(begun) != proofTimeout {
 			t.Errorf("%v after %v", err, time.Since(begun))
 		}
 	})

@@ -30,9 +30,6 @@ type Execution struct {
 	ID    string
 	SQL   string
 	State State
-	// Token is the one that it was started with, Fingerprint that of its statement.
-	Token       string
-	Fingerprint Fingerprint
 	// Submitted, Started and Ended are when it entered Queued, Running and its final state; zero before that. An
 	// execution that was cancelled in the queue has no Started.
 	Submitted, Started, Ended time.Time

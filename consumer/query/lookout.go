@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -12,6 +13,8 @@ const (
 	// askTime bounds one question to the engine, saveTime the saving of one execution.
 	askTime  = 10 * time.Second
 	saveTime = 5 * time.Second
+	// answerTime is how long whoever asks how executions stand waits for the engine.
+	answerTime = 2 * time.Second
 )
 
 // lost is what a client is told of an execution that its engine does not know any more.
@@ -28,6 +31,9 @@ func (s *Service) follow(e Execution) *followed {
 		}
 		s.followed[e.ID] = f
 		s.rouse()
+	}
+	if f.SQL == "" {
+		f.SQL = e.SQL
 	}
 	return f
 }
@@ -72,6 +78,9 @@ func (s *Service) lookOut() {
 			} else {
 				pause = min(pause+pause/2, s.cfg.MaxPoll)
 			}
+			for _, id := range s.ids(func(f *followed) bool { return s.forgotten(&f.Execution) }) { // it can't be asked for
+				s.missed(id)
+			}
 		}
 		timer.Reset(pause)
 	}
@@ -106,20 +115,15 @@ func (s *Service) ids(wanted func(*followed) bool) []string {
 // look asks for these and reports whether anything had changed.
 func (s *Service) look(ctx context.Context, ids []string) (changed bool) {
 	for some := range slices.Chunk(ids, MaxStatus) {
-		answers, err := s.ask(ctx, some)
-		if err != nil {
-			if ctx.Err() == nil {
-				s.cfg.Logger.Warn("asking how queries stand failed; it is tried again", slog.Any("error", err))
-			}
-			continue
+		known, unknown, err := s.ask(ctx, some)
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Warn("asking how queries stand failed; it is tried again", slog.Any("error", err))
 		}
-		for _, e := range answers {
+		for _, e := range known {
 			changed = s.heard(e) || changed
 		}
-		for _, id := range some {
-			if !slices.ContainsFunc(answers, func(e Execution) bool { return e.ID == id }) {
-				changed = s.missed(id) || changed
-			}
+		for _, id := range unknown {
+			changed = s.missed(id) || changed
 		}
 	}
 	return changed
@@ -141,14 +145,14 @@ func (s *Service) missed(id string) bool {
 	return s.heard(e)
 }
 
-func (s *Service) ask(ctx context.Context, ids []string) ([]Execution, error) {
+func (s *Service) ask(ctx context.Context, ids []string) (known []Execution, unknown []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	answers, err := s.engine.Status(ctx, ids)
+	known, unknown, err = s.engine.Status(ctx, ids)
 	if err != nil {
-		return nil, fmt.Errorf("of %d executions: %w", len(ids), err)
+		err = fmt.Errorf("of %d executions: %w", len(ids), err)
 	}
-	return answers, nil
+	return known, unknown, err
 }
 
 // heard takes what the engine says of an execution, and reports whether that is new.
@@ -185,17 +189,23 @@ func (f *followed) merge(e *Execution) (changed bool) {
 	return f.Execution != before
 }
 
-// finish remembers the end of an execution, and only then tells of it: so whoever was told finds the same after a restart. If it can't
-// be saved it is told all the same, and whoever asks later has it asked for and saved again.
+// finish remembers the end of an execution, and only then tells of it: so whoever was told finds the same after a restart, and at any other
+// process. If it can't be remembered it is told all the same, and whoever asks later has it asked for and remembered again.
 func (s *Service) finish(f *followed) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.life), saveTime)
 	defer cancel()
 	e := s.snapshot(f)
-	if err := s.executions.Save(ctx, e, s.until(&e)); err != nil {
-		s.cfg.Logger.Error("the end of a query was not remembered", slog.String("execution", e.ID), slog.Any("error", err))
+	held, err := s.executions.Finish(ctx, e)
+	if err != nil {
+		held = e
+		if !errors.Is(err, ErrNotFound) { // it is over, and nobody will ask for it
+			s.cfg.Logger.Error("the end of a query was not remembered", slog.String("execution", e.ID), slog.Any("error", err))
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	held.SQL = f.SQL
+	f.Execution = held
 	delete(s.followed, e.ID)
 	f.tell()
 	if !isClosed(f.asked) {

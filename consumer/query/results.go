@@ -199,7 +199,7 @@ func (r *Runner) forget(i int) {
 	e := r.order[i]
 	r.order = slices.Delete(r.order, i, i+1)
 	delete(r.entries, e.ID)
-	delete(r.tokens, e.Token) // of an earlier process's there is none
+	delete(r.tokens, e.token) // of an earlier process's there is none
 	if e.State != Succeeded {
 		return
 	}

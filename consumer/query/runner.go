@@ -90,6 +90,7 @@ var (
 // entry is an execution with what is needed to run it.
 type entry struct {
 	Execution
+	token      string
 	parameters []string
 	cancel     context.CancelCauseFunc // of its run; nil while it is not running
 	earlier    bool                    // nothing is left of it but its result: it ran in an earlier process
@@ -135,12 +136,10 @@ func (r *Runner) Start(ctx context.Context, s Statement) (Execution, error) {
 		r.forgetFirstFinished()
 	}
 	e := &entry{
-		Execution: Execution{
-			ID: id.String(), SQL: s.SQL, State: Queued, Token: s.Token, Fingerprint: s.Fingerprint(), Submitted: r.cfg.Now(),
-		},
-		parameters: slices.Clone(s.Parameters),
+		Execution: Execution{ID: id.String(), SQL: s.SQL, State: Queued, Submitted: r.cfg.Now()},
+		token:     s.Token, parameters: slices.Clone(s.Parameters),
 	}
-	r.entries[e.ID], r.tokens[e.Token] = e, e
+	r.entries[e.ID], r.tokens[e.token] = e, e
 	r.order = append(r.order, e)
 	r.queue = append(r.queue, e)
 	r.dispatch()
@@ -148,17 +147,18 @@ func (r *Runner) Start(ctx context.Context, s Statement) (Execution, error) {
 }
 
 // Status implements Engine.
-func (r *Runner) Status(_ context.Context, ids []string) ([]Execution, error) {
+func (r *Runner) Status(_ context.Context, ids []string) (known []Execution, unknown []string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expireLocked()
-	var known []Execution
 	for _, id := range ids {
 		if e := r.entries[id]; e != nil && !e.earlier {
 			known = append(known, e.Execution)
+		} else {
+			unknown = append(unknown, id)
 		}
 	}
-	return known, nil
+	return known, unknown, nil
 }
 
 // Changed implements Engine.

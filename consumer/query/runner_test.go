@@ -175,7 +175,7 @@ func TestSucceeds(t *testing.T) {
 		submitted := time.Now()
 		e := h.finish(t, h.start(t, "one", "a", "b"))
 		want := Execution{
-			ID: e.ID, SQL: "one", State: Succeeded, Token: e.Token, Fingerprint: e.Fingerprint, Submitted: submitted, Started: submitted, Ended: submitted,
+			ID: e.ID, SQL: "one", State: Succeeded, Submitted: submitted, Started: submitted, Ended: submitted,
 			Statistics: Statistics{1, 7, time.Second}, ResultBytes: 10, CompleteThrough: completeThrough,
 		}
 		if e != want {

@@ -3,7 +3,6 @@ package query
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -59,10 +58,10 @@ type Service struct {
 
 // followed is an execution whose end is waited for. It is guarded by Service.mu.
 type followed struct {
-	Execution
-	asked    chan struct{} // closed when the engine was asked since somebody wanted to know
-	done     chan struct{} // closed when it has finished
-	watchers map[*Watcher]struct{}
+	Execution               // its SQL is empty where only a list has told of it
+	asked     chan struct{} // closed when the engine was asked since somebody wanted to know
+	done      chan struct{} // closed when it has finished
+	watchers  map[*Watcher]struct{}
 }
 
 // New makes a service over an engine that somebody else closes, later. Close it.
@@ -80,49 +79,65 @@ func New(cfg Config, engine Engine, executions Executions) (*Service, error) {
 
 // Start checks a statement and submits it: ErrStatement, ErrBusy, ErrClosed. With a key that is not empty it starts only once: with
 // the same key and statement again replayed is true, and with another statement it is ErrKeyReused. A key holds for as long as its
-// execution is remembered.
+// execution is remembered. One whose statement is refused is free again.
 func (s *Service) Start(ctx context.Context, sql string, parameters []string, key string) (e Execution, replayed bool, err error) {
-	statement := Statement{SQL: sql, Parameters: parameters, Token: token(key)}
-	if key != "" {
-		switch e, err = s.executions.Started(ctx, statement.Token); {
-		case err == nil && s.forgotten(&e): // it is as if there were none
-		case err == nil && e.Fingerprint != statement.Fingerprint():
-			return Execution{}, false, ErrKeyReused
-		case err == nil:
-			e, err = s.Get(ctx, e.ID)
-			return e, true, err
-		case !errors.Is(err, ErrNotFound):
-			return Execution{}, false, fmt.Errorf("looking for what an idempotency key has started: %w", err)
-		}
+	statement := Statement{SQL: sql, Parameters: parameters, Token: newToken()}
+	if key == "" {
+		e, err = s.start(ctx, statement, "")
+		return e, false, err
 	}
-	if e, err = s.engine.Start(ctx, statement); err != nil {
-		return Execution{}, false, err
-	}
-	if e.Fingerprint != statement.Fingerprint() { // the token is in use at this moment
+	// The token is the claim's and not made of the key, which means another execution tomorrow, or in another deployment.
+	own := Claim{Token: statement.Token, Fingerprint: statement.Fingerprint()}
+	held, err := s.executions.Claim(ctx, key, own, s.cfg.Now().Add(s.cfg.Kept))
+	switch {
+	case err != nil:
+		return Execution{}, false, fmt.Errorf("claiming an idempotency key: %w", err)
+	case held.Fingerprint != own.Fingerprint:
 		return Execution{}, false, ErrKeyReused
+	case held.ID != "":
+		e, err = s.Get(ctx, held.ID)
+		return e, true, err
 	}
-	if err := s.executions.Add(ctx, e, s.until(&e)); err != nil {
+	statement.Token = held.Token // an earlier try's, if it has not come to its end, so that the engine starts only one of both
+	e, err = s.start(ctx, statement, key)
+	if errors.Is(err, ErrStatement) {
+		s.release(ctx, key, held)
+	}
+	return e, held != own, err
+}
+
+// start has the engine start a statement, and remembers that.
+func (s *Service) start(ctx context.Context, statement Statement, key string) (Execution, error) {
+	e, err := s.engine.Start(ctx, statement)
+	if err != nil {
+		return Execution{}, err
+	}
+	if err := s.executions.Add(ctx, e, key, statement.Token, s.until(&e)); err != nil {
 		err = fmt.Errorf("remembering an execution: %w", err)
 		if key == "" { // nobody will ask for it; with a key the next try finds it
 			err = errors.Join(err, s.abandon(ctx, e.ID))
 		}
-		return Execution{}, false, err
+		return Execution{}, err
 	}
 	if !e.State.Finished() { // it has where a token was used before
 		s.follow(e)
 	}
-	return e, false, nil
+	return e, nil
 }
 
-// token of a key, or one that nobody else has.
-func token(key string) string {
-	var random [sha256.Size]byte
-	if key == "" {
-		_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process rather than return an error
-	} else {
-		random = sha256.Sum256([]byte(key))
+func newToken() string {
+	random := make([]byte, 32)
+	_, _ = rand.Read(random) // never fails: crypto/rand ends the process rather than return an error
+	return hex.EncodeToString(random)
+}
+
+// release lets a key be used for a better statement.
+func (s *Service) release(ctx context.Context, key string, c Claim) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTime)
+	defer cancel()
+	if err := s.executions.Release(ctx, key, c); err != nil { // it ends by itself, in a day
+		s.cfg.Logger.Warn("an idempotency key is still taken for a statement that was refused", slog.Any("error", err))
 	}
-	return hex.EncodeToString(random[:])
 }
 
 // abandon stops an execution that nobody knows of.
@@ -143,17 +158,27 @@ func (s *Service) Get(ctx context.Context, id string) (Execution, error) {
 	if err != nil || f == nil {
 		return e, err
 	}
-	return s.current(ctx, f)
+	return s.stands(ctx, f)
 }
 
-// current tells of an execution once the engine was asked, and of its end once that is remembered.
-func (s *Service) current(ctx context.Context, f *followed) (Execution, error) {
+// stands is current within the time that whoever asks for one execution has.
+func (s *Service) stands(ctx context.Context, f *followed) (Execution, error) {
+	patience, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	return s.current(ctx, patience.Done(), f)
+}
+
+// current tells of an execution once the engine was asked, and of its end once that is remembered. When the engine takes too long it
+// tells what was known before.
+func (s *Service) current(ctx context.Context, tooLong <-chan struct{}, f *followed) (Execution, error) {
 	s.mu.Lock()
 	known := f.asked
 	s.mu.Unlock()
 	select {
 	case <-known:
-	case <-ctx.Done():
+	case <-tooLong:
+	}
+	if ctx.Err() != nil {
 		return Execution{}, fmt.Errorf("asking how a query stands: %w", context.Cause(ctx))
 	}
 	e := s.snapshot(f)
@@ -161,8 +186,8 @@ func (s *Service) current(ctx context.Context, f *followed) (Execution, error) {
 		return e, nil
 	}
 	select {
-	case <-f.done:
-		return e, nil
+	case <-f.done: // which may be another than was heard of here
+		return s.snapshot(f), nil
 	case <-ctx.Done():
 		return Execution{}, fmt.Errorf("remembering the end of a query: %w", context.Cause(ctx))
 	}
@@ -187,8 +212,9 @@ func (s *Service) Wait(ctx context.Context, id string) (Execution, error) {
 func (s *Service) find(ctx context.Context, id string) (Execution, *followed, error) {
 	s.mu.Lock()
 	f := s.followed[id]
+	known := f != nil && f.SQL != ""
 	s.mu.Unlock()
-	if f != nil {
+	if known {
 		return Execution{}, f, nil
 	}
 	e, err := s.executions.Get(ctx, id)
@@ -213,14 +239,19 @@ func (s *Service) List(ctx context.Context, most int) ([]Execution, error) {
 	open := make([]*followed, len(list))
 	for i, e := range list { // all of them, so that they are asked for together
 		if !e.State.Finished() {
+			e.SQL = "" // there may be more of it
 			open[i] = s.follow(e)
 		}
 	}
+	patience, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	for i, f := range open {
 		if f != nil {
-			if list[i], err = s.current(ctx, f); err != nil {
+			sql := list[i].SQL
+			if list[i], err = s.current(ctx, patience.Done(), f); err != nil {
 				return nil, err
 			}
+			list[i].SQL = sql
 		}
 		list[i].CutSQL()
 	}
@@ -256,7 +287,7 @@ func (s *Service) Cancel(ctx context.Context, id string) (Execution, error) {
 		return Execution{}, fmt.Errorf("stopping query %s: %w", id, err)
 	}
 	s.askAgain(f)
-	return s.current(ctx, f)
+	return s.stands(ctx, f)
 }
 
 // Close ends the look-out: watchers are told nothing any more.

@@ -16,61 +16,91 @@ import (
 
 // executions are in memory, and fail when told to.
 type executions struct {
-	mu    sync.Mutex
-	list  []Execution // the oldest first
-	fails error
-	full  error // of Add
+	mu     sync.Mutex
+	list   []Execution // the oldest first
+	claims map[string]timedClaim
+	fails  error
+	full   error             // of Add
+	ended  func(e Execution) // called before an end is remembered
 }
 
-func (x *executions) index(match func(Execution) bool) (int, error) {
+type timedClaim struct {
+	Claim
+	until time.Time
+}
+
+func (x *executions) Claim(_ context.Context, key string, c Claim, until time.Time) (Claim, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	held, ok := x.claims[key]
+	if !ok || !time.Now().Before(held.until) {
+		held = timedClaim{c, until}
+		if x.claims == nil {
+			x.claims = map[string]timedClaim{}
+		}
+		x.claims[key] = held
+	}
+	return held.Claim, x.fails
+}
+
+func (x *executions) Release(_ context.Context, key string, c Claim) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.claims[key].Claim == c {
+		delete(x.claims, key)
+	}
+	return x.fails
+}
+
+func (x *executions) index(id string) (int, error) {
 	if x.fails != nil {
 		return 0, x.fails
 	}
-	if i := slices.IndexFunc(x.list, match); i >= 0 {
+	if i := slices.IndexFunc(x.list, func(e Execution) bool { return e.ID == id }); i >= 0 {
 		return i, nil
 	}
 	return 0, ErrNotFound
 }
 
-func (x *executions) Add(_ context.Context, e Execution, _ time.Time) error {
+func (x *executions) Add(_ context.Context, e Execution, key, token string, until time.Time) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.full != nil {
 		return x.full
 	}
-	_, err := x.index(func(old Execution) bool { return old.ID == e.ID })
+	_, err := x.index(e.ID)
 	if errors.Is(err, ErrNotFound) {
 		x.list, err = append(x.list, e), nil
 	}
-	return err
-}
-
-func (x *executions) Save(_ context.Context, e Execution, _ time.Time) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	i, err := x.index(func(old Execution) bool { return old.ID == e.ID })
-	if err == nil {
-		x.list[i] = e
+	if c := x.claims[key]; err == nil && key != "" && c.Token == token {
+		c.ID, c.until = e.ID, until
+		x.claims[key] = c
 	}
 	return err
 }
 
-func (x *executions) find(match func(Execution) bool) (Execution, error) {
+func (x *executions) Finish(_ context.Context, e Execution) (Execution, error) {
+	if x.ended != nil {
+		x.ended(e)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	i, err := x.index(match)
+	i, err := x.index(e.ID)
+	if err != nil || x.list[i].State.Finished() {
+		return x.list[i], err
+	}
+	x.list[i] = e
+	return e, nil
+}
+
+func (x *executions) Get(_ context.Context, id string) (Execution, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	i, err := x.index(id)
 	if err != nil {
 		return Execution{}, err
 	}
 	return x.list[i], nil
-}
-
-func (x *executions) Get(_ context.Context, id string) (Execution, error) {
-	return x.find(func(e Execution) bool { return e.ID == id })
-}
-
-func (x *executions) Started(_ context.Context, token string) (Execution, error) {
-	return x.find(func(e Execution) bool { return e.Token == token })
 }
 
 func (x *executions) List(_ context.Context, most int) ([]Execution, error) {
@@ -78,6 +108,9 @@ func (x *executions) List(_ context.Context, most int) ([]Execution, error) {
 	defer x.mu.Unlock()
 	list := slices.Clone(x.list)
 	slices.Reverse(list)
+	for i := range list {
+		list[i].CutSQL()
+	}
 	return list[:min(most, len(list))], x.fails
 }
 
@@ -97,46 +130,61 @@ func (x *executions) failAdd(err error) {
 type engine struct {
 	mu      sync.Mutex
 	byID    map[string]*Execution
-	calls   [][]string // ids of each Status
+	tokens  map[string]*Execution // it never forgets one
+	calls   [][]string            // ids of each Status
 	starts  int
 	silent  bool
 	fails   error
+	untold  string // id of an execution of which it can't tell
+	stuck   bool   // it does not answer
 	changed chan string
 }
 
 func newEngine() *engine {
-	return &engine{byID: map[string]*Execution{}, changed: make(chan string, 1000)}
+	return &engine{byID: map[string]*Execution{}, tokens: map[string]*Execution{}, changed: make(chan string, 1000)}
 }
 
 func (g *engine) Start(_ context.Context, s Statement) (Execution, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, e := range g.byID {
-		if e.Token == s.Token {
-			return *e, nil
-		}
+	if strings.HasPrefix(s.SQL, "DROP") {
+		return Execution{}, fmt.Errorf("%w: it writes", ErrStatement)
+	}
+	if e := g.tokens[s.Token]; e != nil {
+		return *e, nil
 	}
 	g.starts++
-	e := &Execution{
-		ID: fmt.Sprintf("e%d", g.starts), SQL: s.SQL, State: Queued, Token: s.Token, Fingerprint: s.Fingerprint(), Submitted: time.Now(),
-	}
-	g.byID[e.ID] = e
+	e := &Execution{ID: fmt.Sprintf("e%d", g.starts), SQL: s.SQL, State: Queued, Submitted: time.Now()}
+	g.byID[e.ID], g.tokens[s.Token] = e, e
 	return *e, nil
 }
 
-func (g *engine) Status(_ context.Context, ids []string) ([]Execution, error) {
+func (g *engine) Status(ctx context.Context, ids []string) (known []Execution, unknown []string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.calls = append(g.calls, slices.Clone(ids))
-	var known []Execution
+	if g.stuck {
+		g.mu.Unlock()
+		<-ctx.Done()
+		g.mu.Lock()
+		return nil, nil, ctx.Err()
+	}
+	if g.fails != nil {
+		return nil, nil, g.fails
+	}
 	for _, id := range ids {
-		if e := g.byID[id]; e != nil {
-			known = append(known, Execution{ // Athena doesn't tell a token
+		switch e := g.byID[id]; {
+		case id == g.untold:
+			err = errors.New("of one nothing can be told")
+		case e == nil:
+			unknown = append(unknown, id)
+		default:
+			known = append(known, Execution{ // Athena doesn't tell when it was fresh
 				ID: e.ID, State: e.State, Statistics: e.Statistics, Ended: e.Ended, ResultBytes: e.ResultBytes, Error: e.Error,
 			})
 		}
 	}
-	return known, g.fails
+	return known, unknown, err
 }
 
 func (g *engine) Stop(_ context.Context, id string) error {
@@ -429,7 +477,7 @@ func TestEndIsSavedBeforeItIsTold(t *testing.T) {
 			if e, err := s.Get(t.Context(), id); err != nil || e.State != Succeeded {
 				t.Errorf("%+v, %v", e, err)
 			}
-			if e, err := x.Get(t.Context(), id); err != nil || e.State != Succeeded || e.Token == "" || e.SQL == "" {
+			if e, err := x.Get(t.Context(), id); err != nil || e.State != Succeeded || e.SQL == "" {
 				t.Errorf("remembered: %+v, %v", e, err)
 			}
 		}
@@ -452,10 +500,119 @@ func TestKeyAfterItsTime(t *testing.T) {
 		}
 		g.set(first.ID, Succeeded)
 		pass(time.Hour)
-		g.do(func() { delete(g.byID, first.ID) })
-		again, replayed, err := s.Start(t.Context(), "SELECT 2", nil, "k")
-		if err != nil || replayed || again.ID == first.ID {
+		for _, sql := range []string{"SELECT 1", "SELECT 2"} { // the engine still knows what it ran an hour ago
+			again, replayed, err := s.Start(t.Context(), sql, nil, "k")
+			if err != nil || replayed || again.ID == first.ID {
+				t.Errorf("%s: %+v, %v, %v", sql, again, replayed, err)
+			}
+			pass(time.Hour)
+		}
+	})
+}
+
+// TestKeyOfRefused: a key whose statement was refused starts a better one.
+func TestKeyOfRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newService(t, newEngine(), &executions{})
+		for range 2 {
+			if _, _, err := s.Start(t.Context(), "DROP TABLE events", nil, "k"); !errors.Is(err, ErrStatement) {
+				t.Errorf("%v, want ErrStatement", err)
+			}
+		}
+		e, replayed, err := s.Start(t.Context(), "SELECT 1", nil, "k")
+		if err != nil || replayed {
+			t.Errorf("%v, %v", replayed, err)
+		}
+		if _, _, err := s.Start(t.Context(), "DROP TABLE events", nil, "k"); !errors.Is(err, ErrKeyReused) {
+			t.Errorf("%v, want ErrKeyReused", err)
+		}
+		if again, replayed, err := s.Start(t.Context(), "SELECT 1", nil, "k"); err != nil || !replayed || again.ID != e.ID {
 			t.Errorf("%+v, %v, %v", again, replayed, err)
+		}
+	})
+}
+
+// TestFirstEndHolds: processes that learn of an end tell the same, also if one of them thinks that the execution is lost.
+func TestFirstEndHolds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		x := &executions{}
+		g := newEngine()
+		g.silent = true
+		id := begin(t, newService(t, g, x))
+		other := newService(t, newEngine(), x) // it knows nothing of it
+		x.ended = func(e Execution) {
+			if e.State == Failed { // the first process was quicker
+				e.State, e.Error, e.ResultBytes = Succeeded, "", 7
+				x.mu.Lock()
+				x.list[0] = e
+				x.mu.Unlock()
+			}
+		}
+		w := other.Watcher()
+		defer w.Close()
+		watch(t, w, id)
+		if got := news(w); got != id+" SUCCEEDED" {
+			t.Errorf("told %q", got)
+		}
+		if e, err := other.Get(t.Context(), id); err != nil || e.State != Succeeded || e.ResultBytes != 7 || e.SQL == "" {
+			t.Errorf("%+v, %v", e, err)
+		}
+	})
+}
+
+// TestOneUntold: an execution that can't be asked for spoils nothing for others, and is asked for until it is forgotten.
+func TestOneUntold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newEngine()
+		s := newService(t, g, &executions{})
+		bad, gone, good := begin(t, s), begin(t, s), begin(t, s)
+		synctest.Wait()
+		g.do(func() { g.untold = bad; delete(g.byID, gone) })
+		g.set(good, Succeeded)
+		w := s.Watcher()
+		defer w.Close()
+		watch(t, w, bad, gone, good)
+		pass(10 * time.Second)
+		if got := news(w); !strings.Contains(got, good+" SUCCEEDED") || !strings.Contains(got, gone+" FAILED") || !strings.Contains(got, bad+" QUEUED") {
+			t.Errorf("told %q", got)
+		}
+		if e, err := s.Get(t.Context(), bad); err != nil || e.State != Queued {
+			t.Errorf("%+v, %v", e, err)
+		}
+		pass(time.Hour)
+		if got := news(w); got != bad+" FAILED" {
+			t.Errorf("after its time: told %q", got)
+		}
+		g.asked()
+		pass(time.Hour)
+		if n := g.asked(); n > 0 {
+			t.Errorf("asked %d times for what is forgotten", n)
+		}
+	})
+}
+
+// TestStuckEngine: who asks is told what was known, after a moment.
+func TestStuckEngine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, x := newEngine(), &executions{}
+		first := newService(t, g, x)
+		ids := []string{begin(t, first), begin(t, first)}
+		first.Close()
+		g.do(func() { g.stuck = true })
+		s := newService(t, g, x)
+		began := time.Now()
+		if e, err := s.Get(t.Context(), ids[0]); err != nil || e.State != Queued {
+			t.Errorf("%+v, %v", e, err)
+		}
+		if list, err := s.List(t.Context(), 2); err != nil || len(list) != 2 {
+			t.Errorf("%+v, %v", list, err)
+		}
+		if took := time.Since(began); took != 2*answerTime {
+			t.Errorf("both took %v", took)
 		}
 	})
 }
@@ -486,16 +643,22 @@ func TestKeyAfterFailedAdd(t *testing.T) {
 func TestSQLStaysBehind(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newService(t, newEngine(), &executions{})
+		g, x := newEngine(), &executions{}
+		s := newService(t, g, x)
 		e, _, err := s.Start(t.Context(), strings.Repeat("é", 2*ListedSQL), nil, "")
 		if err != nil {
 			t.Fatal(err)
+		}
+		s.Close()
+		s = newService(t, g, x) // it hears of it by a list first
+		if list, err := s.List(t.Context(), 1); err != nil || list[0].SQL != strings.Repeat("é", ListedSQL) {
+			t.Errorf("%d bytes of SQL, %v", len(list[0].SQL), err)
 		}
 		w := s.Watcher()
 		defer w.Close()
 		watch(t, w, e.ID)
 		synctest.Wait()
-		if told, ok := w.Take(); !ok || told.SQL != "" || told.Token != "" {
+		if told, ok := w.Take(); !ok || told.SQL != "" {
 			t.Errorf("%v, %d bytes of SQL", ok, len(told.SQL))
 		}
 		list, err := s.List(t.Context(), 1)

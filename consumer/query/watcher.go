@@ -76,7 +76,7 @@ func (w *Watcher) Take() (Execution, bool) {
 
 // tell notes what is new of an execution in the place of what was not given yet. Service.mu is held.
 func (w *Watcher) tell(e Execution) {
-	e.SQL, e.Token = "", ""
+	e.SQL = ""
 	if e.State.Finished() {
 		w.unwatch(e.ID)
 	}

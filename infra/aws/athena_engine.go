@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ const (
 
 // AthenaConfig says where statements run. All fields but EventsQueue are required.
 type AthenaConfig struct {
-	// Workgroup limits what one statement may scan. Executions of others are not known here.
+	// Workgroup is the one that statements are started in, which limits what one may scan.
 	Workgroup string
 	// Database is the one of Glue in which a table without a database is looked for.
 	Database string
@@ -93,11 +94,11 @@ func (a *Athena) Start(ctx context.Context, s query.Statement) (query.Execution,
 	case !e.Submitted.Before(asked.Add(-time.Since(began))):
 		e.CompleteThrough = through
 	}
-	e.SQL, e.Token, e.Fingerprint = s.SQL, s.Token, s.Fingerprint()
+	e.SQL = s.SQL
 	return e, nil
 }
 
-// stands is how an execution of the workgroup stands, and when that was asked, as by get.
+// stands is how an execution stands, and when that was asked, as by get.
 func (a *Athena) stands(ctx context.Context, id string) (query.Execution, time.Time, error) {
 	told, asked, err := a.get(ctx, id)
 	if err != nil {
@@ -107,7 +108,7 @@ func (a *Athena) stands(ctx context.Context, id string) (query.Execution, time.T
 	if err != nil {
 		return query.Execution{}, asked, err
 	}
-	return list[0], asked, nil // get knows it in the workgroup
+	return list[0], asked, nil
 }
 
 func (a *Athena) completeThrough(ctx context.Context) time.Time {
@@ -162,8 +163,11 @@ func (a *Athena) advised(err error, action string) error {
 	return fmt.Errorf("workgroup %s: %w", a.cfg.Workgroup, advised(err, a.client.Options().Region, action))
 }
 
-// errUnknown: Athena knows no such execution in the workgroup.
-var errUnknown = errors.New("no such execution in the workgroup")
+// errUnknown: Athena knows no such execution.
+var errUnknown = errors.New("no such execution")
+
+// notFound are Athena's words for that. It has the same code for all that is wrong with a request.
+var notFound = regexp.MustCompile(`(?i)not found|does not exist`)
 
 // get asks for one execution: errUnknown. asked is when it was answered, by Athena's clock to the second, never later.
 func (a *Athena) get(ctx context.Context, id string) (e types.QueryExecution, asked time.Time, err error) {
@@ -175,12 +179,12 @@ func (a *Athena) get(ctx context.Context, id string) (e types.QueryExecution, as
 	out, err := a.client.GetQueryExecution(ctx, &athena.GetQueryExecutionInput{QueryExecutionId: sdk.String(id)})
 	var invalid *types.InvalidRequestException
 	switch {
-	case errors.As(err, &invalid):
+	case errors.As(err, &invalid) && notFound.MatchString(sdk.ToString(invalid.Message)):
 		return e, asked, fmt.Errorf("%w: %w", errUnknown, err)
 	case err != nil:
 		return e, asked, fmt.Errorf("asking for query %s: %w", id, a.advised(err, "athena:GetQueryExecution"))
-	case sdk.ToString(out.QueryExecution.WorkGroup) != a.cfg.Workgroup:
-		return e, asked, errUnknown
+	case out.QueryExecution == nil:
+		return e, asked, fmt.Errorf("asking for query %s: Athena says nothing of it", id)
 	}
 	asked, _ = awsmiddleware.GetServerTime(out.ResultMetadata) // without a Date the time is zero: nothing was submitted before that
 	return *out.QueryExecution, asked, nil
@@ -189,51 +193,77 @@ func (a *Athena) get(ctx context.Context, id string) (e types.QueryExecution, as
 // executionID is the form of Athena's ids: UUIDs.
 var executionID = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// Status implements query.Engine, by one BatchGetQueryExecution. Those of which that can't tell it asks for one by one: they are not known, or
-// it could not be told at that moment; an error then is one for all. The size of a result that is there it asks S3 for.
-func (a *Athena) Status(ctx context.Context, ids []string) ([]query.Execution, error) {
+// Status implements query.Engine, by one BatchGetQueryExecution. Those of which that does not tell are asked for one by one, so that none
+// spoils the answer for others; not any more, though, when Athena asks for a pause. The size of a result that is there it asks S3 for.
+func (a *Athena) Status(ctx context.Context, ids []string) (known []query.Execution, unknown []string, err error) {
 	if len(ids) > query.MaxStatus {
-		return nil, fmt.Errorf("asking for %d queries: at most %d at a time", len(ids), query.MaxStatus)
+		return nil, nil, fmt.Errorf("asking for %d queries: at most %d at a time", len(ids), query.MaxStatus)
 	}
 	var asked []string // what can't be an id would spoil the question
 	for _, id := range ids {
 		if executionID.MatchString(id) {
 			asked = append(asked, id)
+		} else {
+			unknown = append(unknown, id)
 		}
 	}
 	if len(asked) == 0 {
-		return nil, nil
+		return nil, unknown, nil
 	}
-	out, err := a.batch(ctx, asked)
+	told, err := a.batch(ctx, asked)
 	if err != nil {
-		return nil, fmt.Errorf("asking for %d queries: %w", len(asked), a.advised(err, "athena:BatchGetQueryExecution"))
-	}
-	found := out.QueryExecutions
-	for _, untold := range out.UnprocessedQueryExecutionIds { // what its codes mean is written nowhere
-		switch e, _, err := a.get(ctx, sdk.ToString(untold.QueryExecutionId)); {
-		case err == nil:
-			found = append(found, e)
-		case !errors.Is(err, errUnknown):
-			return nil, err
+		err = fmt.Errorf("asking for %d queries: %w", len(asked), a.advised(err, "athena:BatchGetQueryExecution"))
+		if !isFinal(err) {
+			return nil, unknown, err
 		}
 	}
-	return a.executions(ctx, found)
+	told, more, singlyErr := a.singly(ctx, asked, told)
+	known, sizesErr := a.executions(ctx, told)
+	return known, append(unknown, more...), errors.Join(err, singlyErr, sizesErr)
 }
 
-func (a *Athena) batch(ctx context.Context, ids []string) (*athena.BatchGetQueryExecutionOutput, error) {
+// singly adds those of the ids of which Athena has not told. err is about the first of which nobody knows how it stands.
+func (a *Athena) singly(ctx context.Context, ids []string, told []types.QueryExecution) (_ []types.QueryExecution, unknown []string, err error) {
+	for _, id := range ids {
+		if slices.ContainsFunc(told, func(e types.QueryExecution) bool { return sdk.ToString(e.QueryExecutionId) == id }) {
+			continue
+		}
+		e, _, getErr := a.get(ctx, id)
+		switch {
+		case getErr == nil:
+			told = append(told, e)
+		case errors.Is(getErr, errUnknown):
+			unknown = append(unknown, id)
+		case !isFinal(getErr):
+			return told, unknown, errors.Join(err, getErr)
+		case err == nil:
+			err = getErr
+		}
+	}
+	return told, unknown, err
+}
+
+// isFinal reports whether it makes no sense to ask again soon.
+func isFinal(err error) bool {
+	err = outcome(err)
+	return !errors.Is(err, ingest.ErrThrottled) && !errors.Is(err, ingest.ErrAmbiguous)
+}
+
+// batch tells of those of which it can. What its codes for the others mean is written nowhere.
+func (a *Athena) batch(ctx context.Context, ids []string) ([]types.QueryExecution, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	return a.client.BatchGetQueryExecution(ctx, &athena.BatchGetQueryExecutionInput{QueryExecutionIds: ids})
+	out, err := a.client.BatchGetQueryExecution(ctx, &athena.BatchGetQueryExecutionInput{QueryExecutionIds: ids})
+	if err != nil {
+		return nil, err
+	}
+	return out.QueryExecutions, nil
 }
 
 // Stop implements query.Engine.
 func (a *Athena) Stop(ctx context.Context, id string) error {
-	e, _, err := a.get(ctx, id) // or one of another workgroup might be stopped
-	if errors.Is(err, errUnknown) || err == nil && stateOf(e).Finished() {
+	if !executionID.MatchString(id) {
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	return a.stop(ctx, id)
 }
@@ -243,7 +273,7 @@ func (a *Athena) stop(ctx context.Context, id string) error {
 	defer cancel()
 	_, err := a.client.StopQueryExecution(ctx, &athena.StopQueryExecutionInput{QueryExecutionId: sdk.String(id)})
 	var invalid *types.InvalidRequestException
-	if err != nil && !errors.As(err, &invalid) { // it has ended meanwhile
+	if err != nil && !errors.As(err, &invalid) { // it has ended, or is not known
 		return fmt.Errorf("stopping query %s: %w", id, a.advised(err, "athena:StopQueryExecution"))
 	}
 	return nil

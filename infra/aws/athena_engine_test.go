@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/athena"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"penstock/consumer/query"
@@ -128,7 +130,7 @@ func startStatement(t *testing.T, a *Athena, sql string) query.Execution {
 func untilState(t *testing.T, a *Athena, id string, state query.State) query.Execution {
 	t.Helper()
 	for {
-		list, err := a.Status(t.Context(), []string{id})
+		list, _, err := a.Status(t.Context(), []string{id})
 		if err != nil || len(list) != 1 {
 			t.Fatalf("Status: %+v, %v", list, err)
 		}
@@ -150,10 +152,10 @@ func TestAthenaStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e.SQL != s.SQL || e.Token != testToken || e.Fingerprint != s.Fingerprint() || !e.CompleteThrough.Equal(testThrough) || time.Since(e.Submitted) > time.Minute {
+	if e.SQL != s.SQL || e.Statistics.Rows != query.UnknownRows || !e.CompleteThrough.Equal(testThrough) || time.Since(e.Submitted) > time.Minute {
 		t.Errorf("%+v", e)
 	}
-	if again, err := w.Start(t.Context(), s); err != nil || again.ID != e.ID || again.Fingerprint != e.Fingerprint {
+	if again, err := w.Start(t.Context(), s); err != nil || again.ID != e.ID {
 		t.Errorf("again: %+v, %v", again, err)
 	}
 	s.Parameters[0] = "other"
@@ -256,22 +258,23 @@ func TestAthenaStatusAsksOnce(t *testing.T) {
 	for len(ids) < query.MaxStatus {
 		ids = append(ids, startStatement(t, w.Athena, "SELECT endless").ID)
 	}
-	list, err := w.Status(t.Context(), ids)
-	if err != nil || len(list) != len(ids)-2 {
-		t.Errorf("told of %d, %v", len(list), err)
+	list, unknown, err := w.Status(t.Context(), ids)
+	if err != nil || len(list) != len(ids)-2 || !slices.Equal(unknown, ids[:2]) {
+		t.Errorf("told of %d, unknown %q, %v", len(list), unknown, err)
 	}
 	if n := w.server.Calls("BatchGetQueryExecution"); n != 1 {
 		t.Errorf("%d requests", n)
 	}
-	if list, err := w.Status(t.Context(), append(ids, unknownExecution)); err == nil {
+	if list, _, err := w.Status(t.Context(), append(ids, unknownExecution)); err == nil {
 		t.Errorf("told of %d when asked for %d", len(list), len(ids)+1)
 	}
-	if list, err := w.Status(t.Context(), ids[:1]); err != nil || len(list) != 0 || w.server.Calls("BatchGetQueryExecution") != 1 {
+	if list, _, err := w.Status(t.Context(), ids[:1]); err != nil || len(list) != 0 || w.server.Calls("BatchGetQueryExecution") != 1 {
 		t.Errorf("of what can't be: %+v, %v", list, err)
 	}
 }
 
-// Unknown is not failed: what a batch can't tell is asked for by itself, and left out only if Athena does not know it.
+// Unknown is not failed: what a batch can't tell is asked for by itself, and unknown only if Athena does not know it. What can't be told
+// spoils nothing for others.
 func TestAthenaStatusUnprocessed(t *testing.T) {
 	t.Parallel()
 	w := newAthenaWorld(t, testAthenaConfig(t), athenatest.Config{Slots: 3})
@@ -281,15 +284,73 @@ func TestAthenaStatusUnprocessed(t *testing.T) {
 	}
 	single := w.server.Calls("GetQueryExecution")
 	w.server.Trouble(ids[1], "INTERNAL_FAILURE", "internal")
-	list, err := w.Status(t.Context(), append(ids, unknownExecution))
-	if err != nil || len(list) != 3 || w.server.Calls("BatchGetQueryExecution") != 1 || w.server.Calls("GetQueryExecution") != single+2 {
+	list, unknown, err := w.Status(t.Context(), append(ids, unknownExecution))
+	if err != nil || len(list) != 3 || !slices.Equal(unknown, []string{unknownExecution}) || w.server.Calls("BatchGetQueryExecution") != 1 || w.server.Calls("GetQueryExecution") != single+2 {
 		t.Errorf("%d executions by %d batches and %d more, %v", len(list), w.server.Calls("BatchGetQueryExecution"),
 			w.server.Calls("GetQueryExecution")-single, err)
 	}
 	w.server.Trouble(ids[2], "ThrottlingException", "Rate exceeded")
 	w.server.Throttle("GetQueryExecution", 100)
-	if list, err := w.Status(t.Context(), ids); err == nil || !strings.Contains(err.Error(), ids[2]) || !strings.Contains(err.Error(), "Rate exceeded") {
-		t.Errorf("%+v, %v, want an error", list, err)
+	single = w.server.Calls("GetQueryExecution")
+	list, unknown, err = w.Status(t.Context(), ids)
+	if err == nil || !strings.Contains(err.Error(), ids[2]) || !strings.Contains(err.Error(), "Rate exceeded") || len(list) != 2 || len(unknown) > 0 {
+		t.Errorf("%+v, unknown %q, %v, want two and an error", list, unknown, err)
+	}
+	if n := w.server.Calls("GetQueryExecution") - single; n > 3 { // one, and the SDK's tries
+		t.Errorf("asked %d times more of who wants a pause", n)
+	}
+}
+
+// One execution that nobody may ask for, of which a batch says nothing at all or for which it is refused, spoils nothing.
+func TestAthenaStatusDenied(t *testing.T) {
+	t.Parallel()
+	const bad = "00000000-0000-4000-8000-00000000000b"
+	told := func(id string) map[string]any {
+		return map[string]any{"QueryExecutionId": id, "WorkGroup": "analysts", "Status": map[string]any{"State": "RUNNING"}}
+	}
+	encode := func(v any) reply {
+		body, err := json.Marshal(v)
+		if err != nil {
+			t.Error(err)
+		}
+		return reply{status: 200, body: string(body)}
+	}
+	for name, batch := range map[string]reply{"refused": denied, "left out": encode(map[string]any{"QueryExecutions": []any{told(unknownExecution)}})} {
+		s := newDynamoStub(t, func(c call) reply {
+			switch {
+			case c.op == "BatchGetQueryExecution":
+				return batch
+			case c.in["QueryExecutionId"] == bad:
+				return denied
+			default:
+				return encode(map[string]any{"QueryExecution": told(unknownExecution)})
+			}
+		})
+		list, unknown, err := NewAthena(s.Clients, testAthenaConfig(t)).Status(t.Context(), []string{bad, unknownExecution})
+		if err == nil || !strings.Contains(err.Error(), bad) || len(unknown) > 0 || len(list) != 1 || list[0].ID != unknownExecution {
+			t.Errorf("%s: %+v, unknown %q, %v", name, list, unknown, err)
+		}
+	}
+}
+
+// A result whose size can't be had at this moment keeps back its own execution alone, and one that can never be read keeps back none.
+func TestAthenaSizeUnknown(t *testing.T) {
+	t.Parallel()
+	w := newAthenaWorld(t, testAthenaConfig(t), athenatest.Config{})
+	done, running := startStatement(t, w.Athena, "SELECT 1").ID, startStatement(t, w.Athena, "SELECT endless").ID
+	untilState(t, w.Athena, done, query.Succeeded)
+	for status, told := range map[int]int{http.StatusServiceUnavailable: 1, http.StatusForbidden: 2, http.StatusMovedPermanently: 2} {
+		broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		client := s3.New(s3.Options{
+			BaseEndpoint: aws.String(broken.URL), Region: "eu-central-1", UsePathStyle: true, Retryer: quick(), HTTPClient: ownTransport(t),
+			Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""),
+		})
+		a := NewAthena(Clients{Athena: w.client, S3: client}, testAthenaConfig(t))
+		list, unknown, err := a.Status(t.Context(), []string{done, running})
+		if len(list) != told || len(unknown) > 0 || (err == nil) != (told == 2) {
+			t.Errorf("%d: told of %+v, unknown %q, %v", status, list, unknown, err)
+		}
+		broken.Close()
 	}
 }
 
@@ -318,7 +379,7 @@ func TestAthenaStatesGoBack(t *testing.T) {
 	}
 }
 
-// What is in another workgroup is neither told of, nor read, nor stopped.
+// What was started in another workgroup, before the server was given this one, is told of, read and stopped all the same.
 func TestAthenaOtherWorkgroup(t *testing.T) {
 	t.Parallel()
 	w := newAthenaWorld(t, testAthenaConfig(t), athenatest.Config{})
@@ -326,18 +387,17 @@ func TestAthenaOtherWorkgroup(t *testing.T) {
 	cfg := testAthenaConfig(t)
 	cfg.Workgroup = "others"
 	other := NewAthena(Clients{Athena: w.client, S3: w.s3}, cfg)
-	if list, err := other.Status(t.Context(), []string{running.ID, done.ID}); err != nil || len(list) != 0 {
-		t.Errorf("Status: %+v, %v", list, err)
-	}
-	if err := other.Stop(t.Context(), running.ID); err != nil || w.server.Calls("StopQueryExecution") != 0 {
-		t.Errorf("Stop: %v", err)
-	}
-	if err := w.Stop(t.Context(), running.ID); err != nil {
+	if err := other.Stop(t.Context(), running.ID); err != nil {
 		t.Fatal(err)
 	}
-	untilState(t, w.Athena, done.ID, query.Succeeded)
-	if _, _, err := other.Open(t.Context(), done.ID); !errors.Is(err, query.ErrNoResult) {
-		t.Errorf("Open: %v", err)
+	untilState(t, other, running.ID, query.Cancelled)
+	untilState(t, other, done.ID, query.Succeeded)
+	result, size, err := other.Open(t.Context(), done.ID)
+	if err != nil || size != int64(len(script1["SELECT 1"])) {
+		t.Fatalf("Open: %d bytes, %v", size, err)
+	}
+	if err := result.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -359,7 +419,7 @@ func TestAthenaReasons(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := newDynamoStub(t, always(reply{status: 200, body: string(body)}))
-		list, err := NewAthena(s.Clients, testAthenaConfig(t)).Status(t.Context(), []string{unknownExecution})
+		list, _, err := NewAthena(s.Clients, testAthenaConfig(t)).Status(t.Context(), []string{unknownExecution})
 		if err != nil || len(list) != 1 || list[0].Error != want || list[0].State != query.Failed {
 			t.Errorf("%.60q:\ngot  %+v, %v\nwant %q", raw, list, err, want)
 		}
@@ -369,7 +429,7 @@ func TestAthenaReasons(t *testing.T) {
 func TestAthenaScanLimit(t *testing.T) {
 	t.Parallel()
 	w := newAthenaWorld(t, testAthenaConfig(t), athenatest.Config{ScanLimit: 4000})
-	e := untilState(t, w.Athena, startStatement(t, w.Athena, "SELECT 1").ID, query.Cancelled)
+	e := untilState(t, w.Athena, startStatement(t, w.Athena, "SELECT 1").ID, query.Failed)
 	if !strings.HasPrefix(e.Error, query.ErrLimit.Error()) || !strings.Contains(e.Error, "reads more") {
 		t.Errorf("%+v", e)
 	}

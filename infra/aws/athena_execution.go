@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"penstock/consumer/query"
-	"penstock/ingest"
 )
 
 const (
@@ -30,27 +29,29 @@ func stateOf(e types.QueryExecution) query.State {
 	return query.State(e.Status.State)
 }
 
-// executions are those of the workgroup among what Athena told, with the sizes of their results.
+// executions are what Athena told, with the sizes of their results. Those of which that can't be had at this moment are left out, with an error.
 func (a *Athena) executions(ctx context.Context, told []types.QueryExecution) ([]query.Execution, error) {
-	var list []query.Execution
-	var locations []string
-	for _, e := range told {
-		if sdk.ToString(e.WorkGroup) == a.cfg.Workgroup {
-			list = append(list, a.execution(e))
-			locations = append(locations, outputOf(e))
-		}
-	}
-	group, groupCtx := errgroup.WithContext(ctx)
+	list := make([]query.Execution, len(told))
+	errs := make([]error, len(told))
+	var group errgroup.Group
 	group.SetLimit(sizesAtOnce)
-	for i := range list {
-		if e := &list[i]; e.State == query.Succeeded {
-			group.Go(func() error { return a.measure(groupCtx, e, locations[i]) })
+	for i, e := range told {
+		list[i] = a.execution(e)
+		if list[i].State == query.Succeeded {
+			group.Go(func() error {
+				errs[i] = a.measure(ctx, &list[i], outputOf(e))
+				return nil // the others are told of all the same
+			})
 		}
 	}
-	if err := group.Wait(); err != nil {
-		return nil, err
+	_ = group.Wait() // its errors are in errs
+	var sized []query.Execution
+	for i, e := range list {
+		if errs[i] == nil {
+			sized = append(sized, e)
+		}
 	}
-	return list, nil
+	return sized, errors.Join(errs...)
 }
 
 // measure finds the size of a result. One that is gone, or may not be read, has none; one that is too large fails its execution.
@@ -58,8 +59,8 @@ func (a *Athena) measure(ctx context.Context, e *query.Execution, location strin
 	size, err := a.resultSize(ctx, e.ID, location)
 	switch {
 	case errors.Is(err, query.ErrNoResult):
-	case errors.Is(err, ingest.ErrThrottled), errors.Is(err, ingest.ErrAmbiguous), ctx.Err() != nil:
-		return err
+	case err != nil && (!isFinal(err) || ctx.Err() != nil):
+		return fmt.Errorf("the size of the result of query %s: %w", e.ID, err)
 	case err != nil: // it will not pass, and the execution has ended all the same
 		a.cfg.Logger.Error("a result can't be read; penstock check says more", "execution", e.ID, "error", err)
 	case size > a.cfg.MaxResultBytes:
@@ -71,9 +72,9 @@ func (a *Athena) measure(ctx context.Context, e *query.Execution, location strin
 	return nil
 }
 
-// execution is what Athena tells of one, without the size of its result. Athena does not tell how many rows that has.
+// execution is what Athena tells of one, without the size of its result. How many rows that has it does not tell.
 func (a *Athena) execution(told types.QueryExecution) query.Execution {
-	e := query.Execution{ID: sdk.ToString(told.QueryExecutionId), SQL: sdk.ToString(told.Query), State: stateOf(told)}
+	e := query.Execution{ID: sdk.ToString(told.QueryExecutionId), SQL: sdk.ToString(told.Query), State: stateOf(told), Statistics: query.Statistics{Rows: query.UnknownRows}}
 	if s := told.Statistics; s != nil {
 		e.Statistics.ScannedBytes = sdk.ToInt64(s.DataScannedInBytes)
 		e.Statistics.Elapsed = milliseconds(s.EngineExecutionTimeInMillis)
@@ -87,6 +88,9 @@ func (a *Athena) execution(told types.QueryExecution) query.Execution {
 	if s := told.Statistics; s != nil && e.State != query.Queued && (e.State == query.Running || e.Statistics.Elapsed > 0) {
 		e.Started = e.Submitted.Add(milliseconds(s.QueryQueueTimeInMillis))
 	}
+	if e.State == query.Cancelled && strings.Contains(reasonOf(status), scanLimitWords) {
+		e.State = query.Failed // as with every other limit
+	}
 	if e.State == query.Failed || e.State == query.Cancelled {
 		e.Error = a.reason(e, status)
 	}
@@ -95,15 +99,23 @@ func (a *Athena) execution(told types.QueryExecution) query.Execution {
 
 func milliseconds(n *int64) time.Duration { return time.Duration(sdk.ToInt64(n)) * time.Millisecond }
 
+// scanLimitWords are Athena's words for an execution that it cancels because of the workgroup's limit
+// (https://docs.aws.amazon.com/athena/latest/ug/workgroups-setting-control-limits-cloudwatch.html).
+const scanLimitWords = "Bytes scanned limit"
+
+func reasonOf(status *types.QueryExecutionStatus) string {
+	if raw := sdk.ToString(status.StateChangeReason); raw != "" || status.AthenaError == nil {
+		return raw
+	}
+	return sdk.ToString(status.AthenaError.ErrorMessage)
+}
+
 // reason is why an execution failed or was cancelled, in words for a client. Where Athena's are not fit for one they go to the log.
 func (a *Athena) reason(e query.Execution, status *types.QueryExecutionStatus) string {
-	raw := sdk.ToString(status.StateChangeReason)
-	if raw == "" && status.AthenaError != nil {
-		raw = sdk.ToString(status.AthenaError.ErrorMessage)
-	}
+	raw := reasonOf(status)
 	words := clientWords(raw)
 	switch {
-	case strings.Contains(raw, "Bytes scanned limit"):
+	case strings.Contains(raw, scanLimitWords):
 		return fmt.Sprintf("%v: the query reads more than one may in this workgroup; have it read fewer days or columns", query.ErrLimit)
 	case strings.Contains(raw, "exhausted resources"):
 		return fmt.Sprintf("%v: %s", query.ErrLimit, words)

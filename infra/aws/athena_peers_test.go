@@ -61,7 +61,7 @@ func TestAthenaOnMoto(t *testing.T) {
 	if err := a.stop(t.Context(), e.ID); err != nil {
 		t.Error(err)
 	}
-	if list, err := a.Status(t.Context(), []string{e.ID}); err == nil {
+	if list, _, err := a.Status(t.Context(), []string{e.ID}); err == nil {
 		t.Errorf("moto answers BatchGetQueryExecution now, so have it answer in the stand-in's place: %+v", list)
 	}
 	cfg.Workgroup += "-none"

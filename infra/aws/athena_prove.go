@@ -74,7 +74,7 @@ func (a *Athena) Prove(ctx context.Context) (scanLimit int64, err error) {
 // proveResult waits for the end of a statement, reads its result and removes it.
 func (a *Athena) proveResult(ctx context.Context, id string) error {
 	for {
-		list, err := a.Status(ctx, []string{id})
+		list, _, err := a.Status(ctx, []string{id})
 		if err != nil {
 			return err
 		}

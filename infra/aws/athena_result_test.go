@@ -81,7 +81,7 @@ func TestAthenaResultLimits(t *testing.T) {
 		}
 	}
 	w.objects.Remove()
-	list, err := w.Status(t.Context(), []string{small.ID, large.ID})
+	list, _, err := w.Status(t.Context(), []string{small.ID, large.ID})
 	if err != nil || len(list) != 2 || list[0].State != query.Succeeded || list[0].ResultBytes != 0 {
 		t.Errorf("without objects: %+v, %v", list, err)
 	}
@@ -103,7 +103,7 @@ func TestAthenaResultThatCantBeRead(t *testing.T) {
 			}
 			return test.head
 		})
-		list, err := NewAthena(s.Clients, testAthenaConfig(t)).Status(t.Context(), []string{unknownExecution})
+		list, _, err := NewAthena(s.Clients, testAthenaConfig(t)).Status(t.Context(), []string{unknownExecution})
 		if (err == nil) != test.want || test.want && (len(list) != 1 || list[0].State != query.Succeeded || list[0].ResultBytes != 0) {
 			t.Errorf("%s: %+v, %v", name, list, err)
 		}

@@ -2,6 +2,7 @@ package aws
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -109,13 +110,33 @@ func onlyReads(sql string, tokens []sqllex.Token) error {
 		return refuseSQL("%.60s statement is not allowed: only one SELECT, WITH, VALUES, EXPLAIN, SHOW or DESCRIBE statement",
 			strings.ToUpper(sql[first.Start:first.End]))
 	}
-	for i := range tokens[:len(tokens)-1] {
+	for i, t := range tokens {
+		switch next := tokens[i+1:]; {
 		// A table function may pass SQL on to another database, which runs whatever it is.
-		if tokens[i].Is("table") && tokens[i+1].Is("(") {
+		case t.Is("table") && startsWith(next, "("):
 			return refuseSQL("table functions are not supported")
+		// What was erased is in older snapshots until they expire.
+		case t.Is("for") && len(next) > 0 && startsWith(next[1:], "as", "of"):
+			return refuseSQL("older snapshots can't be read (FOR %s AS OF): filter on received_at", strings.ToUpper(next[0].Lower))
+		// These tell where the data lie.
+		case t.Kind == sqllex.Quoted && hidden.MatchString(sql[t.Start:t.End]):
+			return refuseSQL("Athena's hidden columns and metadata tables, such as %s, can't be read", sql[t.Start:t.End])
 		}
 	}
 	return nil
+}
+
+// hidden are names of hidden columns and of metadata tables
+// (https://docs.aws.amazon.com/athena/latest/ug/querying-iceberg-table-metadata.html).
+var hidden = regexp.MustCompile(`(?i)^"(\$[a-z_]+|` + schemas.LakeTable + `\$[a-z_]*)"$`)
+
+func startsWith(tokens []sqllex.Token, words ...string) bool {
+	for i, word := range words {
+		if i >= len(tokens) || !tokens[i].Is(word) {
+			return false
+		}
+	}
+	return true
 }
 
 // explained are the tokens behind EXPLAIN and its options.

@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	sdk "github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-
 	"penstock/ingest"
 )
 
@@ -76,14 +73,8 @@ func (c *Claims) claim(ctx context.Context, key string, claim ingest.Claim) (ing
 
 // Finish implements ingest.Claims.
 func (c *Claims) Finish(ctx context.Context, key string) error {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	_, err := c.state.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
-		TableName: sdk.String(c.state.name), Key: claimKey(key),
-		UpdateExpression: sdk.String("SET d = :d"), ConditionExpression: sdk.String("attribute_exists(pk)"),
-		ExpressionAttributeValues: item{":d": numberValue(1)},
-	})
-	if err := c.state.written(err); err != nil && !errors.Is(err, errConflict) { // a claim that is gone needs no mark
+	err := c.state.update(ctx, claimKey(key), "SET d = :d", "attribute_exists(pk)", item{":d": numberValue(1)})
+	if err != nil && !errors.Is(err, errConflict) { // a claim that is gone needs no mark
 		return fmt.Errorf("finishing a claim: %w", err)
 	}
 	return nil

@@ -2,11 +2,15 @@ package aws
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -19,8 +23,9 @@ import (
 // (https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html).
 const executionsAtOnce = 100
 
-// Executions are items of the state table. Even with the longest SQL one stays below DynamoDB's 400 KB. They expire by DynamoDB's clock,
-// at once for whoever looks, though TTL deletes them in a few days: a token must not lead to what nobody remembers.
+// Executions are items of the state table. They expire by DynamoDB's clock, at once for whoever looks, though TTL deletes them in a few
+// days: a key must not lead to what nobody remembers. SQL that is long lies beside its execution, so that a list does not cost it; even the
+// longest stays below DynamoDB's 400 KB.
 type Executions struct {
 	state table
 	now   func(context.Context) (time.Time, error)
@@ -34,8 +39,15 @@ func NewExecutions(c Clients, t Tables) *Executions {
 	return &Executions{state: state, now: (&clock{table: state}).now}
 }
 
-func executionKey(id string) item  { return stateKey("query#"+id, "query") }
-func startedKey(token string) item { return stateKey("started#"+token, "query") }
+func executionKey(id string) item { return stateKey("query#"+id, "query") }
+
+func statementKey(id string) item { return stateKey("query#"+id, "sql") }
+
+// startedKey has the SHA-256 of an idempotency key, like claimKey.
+func startedKey(key string) item {
+	sum := sha256.Sum256([]byte(key))
+	return stateKey("started#"+hex.EncodeToString(sum[:]), "query")
+}
 
 // listed is the partition of all executions. An account starts some tens in a second, and a partition takes 1,000 writes.
 const listed = "queries"
@@ -44,25 +56,96 @@ func listedKey(submitted time.Time, id string) item {
 	return stateKey(listed, fmt.Sprintf("%019d#%s", math.MaxInt64-submitted.UnixNano(), id))
 }
 
-// Add implements query.Executions. The token comes last, so that it never leads to what is not there: after a crash in between the
-// execution can be read, but is not listed, or not found by its token, which starts it again, as the same.
-//
-// Nobody needs to know whose write it was that is there, so a conflict with itself after a lost answer is as good as a success.
-func (x *Executions) Add(ctx context.Context, e query.Execution, until time.Time) error {
-	now, err := x.now(ctx)
+// absent is the condition that an item is not there or has expired.
+const absent = "attribute_not_exists(pk) OR x <= :now"
+
+// Claim implements query.Executions.
+func (x *Executions) Claim(ctx context.Context, key string, c query.Claim, until time.Time) (query.Claim, error) {
+	held, err := x.claim(ctx, key, c, until)
 	if err != nil {
-		return fmt.Errorf("remembering query %s: %w", e.ID, err)
+		return query.Claim{}, fmt.Errorf("claiming a key for a query: %w", err)
 	}
-	started := startedKey(e.Token)
-	started["i"] = stringValue(e.ID)
-	for _, it := range []item{encodeExecution(e), listedKey(e.Submitted, e.ID), started} {
-		it[expiry] = expiresAt(until)
-		err := x.state.put(ctx, it, "attribute_not_exists(pk) OR x <= :now", item{":now": numberValue(now.Unix())})
-		if err != nil && !errors.Is(err, errConflict) {
-			return fmt.Errorf("remembering query %s: %w", e.ID, err)
+	return held, nil
+}
+
+func (x *Executions) claim(ctx context.Context, key string, c query.Claim, until time.Time) (query.Claim, error) {
+	for {
+		now, err := x.now(ctx)
+		if err != nil {
+			return query.Claim{}, err
 		}
+		it := startedKey(key)
+		it["k"], it["f"], it[expiry] = stringValue(c.Token), bytesValue(c.Fingerprint[:]), expiresAt(until)
+		found, won, err := x.state.putOwn(ctx, it, absent, item{":now": numberValue(now.Unix())})
+		switch {
+		case err != nil:
+			return query.Claim{}, err
+		case won:
+			return c, nil
+		case found != nil:
+			return decodeStarted(found)
+		}
+		// It expired or was released, and was gone before it could be read.
+	}
+}
+
+// Release implements query.Executions.
+func (x *Executions) Release(ctx context.Context, key string, c query.Claim) error {
+	err := x.state.delete(ctx, startedKey(key), "k = :k AND attribute_not_exists(i)", item{":k": stringValue(c.Token)})
+	if err != nil && !errors.Is(err, errConflict) {
+		return fmt.Errorf("releasing the key of a query: %w", err)
 	}
 	return nil
+}
+
+// Add implements query.Executions. What leads to an execution is written when it is there: after a crash in between it can be read, but is not
+// listed, or not found by its key, with which it is started again, as the same.
+//
+// Nobody needs to know whose write it was that is there, so a conflict with itself after a lost answer is as good as a success.
+func (x *Executions) Add(ctx context.Context, e query.Execution, key, token string, until time.Time) error {
+	if err := x.add(ctx, e, key, token, until); err != nil {
+		return fmt.Errorf("remembering query %s: %w", e.ID, err)
+	}
+	return nil
+}
+
+func (x *Executions) add(ctx context.Context, e query.Execution, key, token string, until time.Time) error {
+	now, err := x.now(ctx)
+	if err != nil {
+		return err
+	}
+	values := item{":now": numberValue(now.Unix())}
+	if len(e.SQL) > listedBytes {
+		it := statementKey(e.ID)
+		it["q"], it[expiry] = stringValue(e.SQL), expiresAt(until)
+		if err := x.state.put(ctx, it, absent, values); err != nil && !errors.Is(err, errConflict) {
+			return err
+		}
+	}
+	it := encodeExecution(e)
+	it[expiry] = expiresAt(until)
+	found, _, err := x.state.putOwn(ctx, it, absent, values)
+	if err != nil {
+		return err
+	}
+	if found != nil { // its place is where it says: Athena's time of submission may be another than the one that was known here
+		if e, err = decodeExecution(found); err != nil {
+			return err
+		}
+	}
+	place := listedKey(e.Submitted, e.ID)
+	place[expiry] = expiresAt(until)
+	if err := x.state.put(ctx, place, absent, values); err != nil && !errors.Is(err, errConflict) {
+		return err
+	}
+	if key == "" {
+		return nil
+	}
+	err = x.state.update(ctx, startedKey(key), "SET i = :i, x = :x", "k = :k", item{":i": stringValue(e.ID), ":x": expiresAt(until), ":k": stringValue(token)})
+	if errors.Is(err, errConflict) { // it was over before its statement was started
+		return nil
+	}
+	return err
 }
 
 // expiresAt is the time in seconds, rounded up.
@@ -70,17 +153,31 @@ func expiresAt(until time.Time) types.AttributeValue {
 	return numberValue(until.Add(time.Second - 1).Unix())
 }
 
-// Save implements query.Executions.
-func (x *Executions) Save(ctx context.Context, e query.Execution, until time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
-	defer cancel()
-	it := encodeExecution(e)
-	it[expiry] = expiresAt(until)
-	_, err := x.state.client.PutItem(ctx, &dynamodb.PutItemInput{TableName: sdk.String(x.state.name), Item: it})
-	if err := x.state.written(err); err != nil {
-		return fmt.Errorf("saving query %s: %w", e.ID, err)
+// Finish implements query.Executions.
+func (x *Executions) Finish(ctx context.Context, e query.Execution) (query.Execution, error) {
+	held, err := x.finish(ctx, e)
+	if err != nil {
+		return query.Execution{}, fmt.Errorf("the end of query %s: %w", e.ID, err)
 	}
-	return nil
+	return held, nil
+}
+
+func (x *Executions) finish(ctx context.Context, e query.Execution) (query.Execution, error) {
+	values := item{":queued": stringValue(string(query.Queued)), ":running": stringValue(string(query.Running))}
+	var sets []string
+	for name, value := range encodeEnd(e) {
+		values[":"+name] = value
+		sets = append(sets, name+" = :"+name)
+	}
+	err := x.state.update(ctx, executionKey(e.ID), "SET "+strings.Join(sets, ", "), "s IN (:queued, :running)", values)
+	if !errors.Is(err, errConflict) {
+		return e, err
+	}
+	it, err := x.read(ctx, executionKey(e.ID)) // what another process has learned, or this one, if an answer was lost
+	if err != nil {
+		return query.Execution{}, err
+	}
+	return decodeExecution(it)
 }
 
 // Prove fails unless executions can be listed. All else that they need every process needs.
@@ -93,24 +190,27 @@ func (x *Executions) Prove(ctx context.Context) error {
 
 // Get implements query.Executions.
 func (x *Executions) Get(ctx context.Context, id string) (query.Execution, error) {
-	it, err := x.read(ctx, executionKey(id))
+	e, err := x.get(ctx, id)
 	if err != nil {
 		return query.Execution{}, fmt.Errorf("query %s: %w", id, err)
 	}
-	return decodeExecution(it)
+	return e, nil
 }
 
-// Started implements query.Executions.
-func (x *Executions) Started(ctx context.Context, token string) (query.Execution, error) {
-	it, err := x.read(ctx, startedKey(token))
+func (x *Executions) get(ctx context.Context, id string) (query.Execution, error) {
+	it, err := x.read(ctx, executionKey(id))
 	if err != nil {
-		return query.Execution{}, fmt.Errorf("query of a token: %w", err)
+		return query.Execution{}, err
 	}
-	id, err := it.text("i")
-	if err != nil {
-		return query.Execution{}, fmt.Errorf("query of a token: %w", err)
+	e, err := decodeExecution(it)
+	if err != nil || len(e.SQL) < listedBytes {
+		return e, err
 	}
-	return x.Get(ctx, id)
+	whole, err := x.state.get(ctx, statementKey(id))
+	if err == nil && whole != nil {
+		e.SQL, err = whole.text("q")
+	}
+	return e, err
 }
 
 // read returns an item that has not expired, or query.ErrNotFound.
@@ -155,16 +255,13 @@ func (x *Executions) list(ctx context.Context, most int) (list []query.Execution
 	flush := func() error {
 		found, err := x.readAll(ctx, ids)
 		ids = ids[:0]
-		for i := range found { // 256 of them may have as many KiB each
-			found[i].CutSQL()
-		}
 		list = append(list, found...)
 		return err
 	}
 	err = x.state.query(ctx, listed, "", func(it item) (bool, error) {
 		switch err := unexpired(it, now); {
-		case errors.Is(err, query.ErrNotFound):
-			return true, nil
+		case errors.Is(err, query.ErrNotFound): // and so have those behind it, which were submitted earlier
+			return false, nil
 		case err != nil:
 			return false, err
 		}
@@ -235,13 +332,31 @@ func (x *Executions) readSome(ctx context.Context, keys []map[string]types.Attri
 	return out, nil
 }
 
+// listedBytes is how much of an execution's SQL lies with it: query.ListedSQL characters, or more.
+const listedBytes = query.ListedSQL * utf8.UTFMax
+
 func encodeExecution(e query.Execution) item {
 	it := executionKey(e.ID)
-	it["q"], it["s"], it["k"], it["f"] = stringValue(e.SQL), stringValue(string(e.State)), stringValue(e.Token), bytesValue(e.Fingerprint[:])
-	it["a"], it["b"], it["e"], it["c"] = timeValue(e.Submitted), timeValue(e.Started), timeValue(e.Ended), timeValue(e.CompleteThrough)
-	it["n"], it["d"], it["l"] = numberValue(e.Statistics.Rows), numberValue(e.Statistics.ScannedBytes), numberValue(int64(e.Statistics.Elapsed))
-	it["o"], it["m"] = numberValue(e.ResultBytes), stringValue(e.Error)
+	head := e.SQL
+	if len(head) > listedBytes { // no less of it, in whole characters
+		end := listedBytes
+		for end < len(head) && !utf8.RuneStart(head[end]) {
+			end++
+		}
+		head = head[:end]
+	}
+	it["q"], it["a"] = stringValue(head), timeValue(e.Submitted)
+	maps.Copy(it, encodeEnd(e))
 	return it
+}
+
+// encodeEnd is what changes about an execution.
+func encodeEnd(e query.Execution) item {
+	return item{
+		"s": stringValue(string(e.State)), "b": timeValue(e.Started), "e": timeValue(e.Ended), "c": timeValue(e.CompleteThrough),
+		"n": numberValue(e.Statistics.Rows), "d": numberValue(e.Statistics.ScannedBytes), "l": numberValue(int64(e.Statistics.Elapsed)),
+		"o": numberValue(e.ResultBytes), "m": stringValue(e.Error),
+	}
 }
 
 func decodeExecution(it item) (query.Execution, error) {
@@ -261,19 +376,31 @@ func decodeExecution(it item) (query.Execution, error) {
 	text(&e.ID, "pk")
 	text(&e.SQL, "q")
 	text(&state, "s")
-	text(&e.Token, "k")
 	text(&e.Error, "m")
-	fingerprint, err := it.blob("f")
-	errs = append(errs, err)
 	e.ID, e.State = strings.TrimPrefix(e.ID, "query#"), query.State(state)
 	e.Submitted, e.Started, e.Ended, e.CompleteThrough = timeOf(number("a")), timeOf(number("b")), timeOf(number("e")), timeOf(number("c"))
 	e.Statistics = query.Statistics{Rows: number("n"), ScannedBytes: number("d"), Elapsed: time.Duration(number("l"))}
 	e.ResultBytes = number("o")
-	if copy(e.Fingerprint[:], fingerprint) != len(e.Fingerprint) {
-		errs = append(errs, fmt.Errorf("attribute f: %w", errCorrupt))
-	}
 	if err := errors.Join(errs...); err != nil {
 		return query.Execution{}, fmt.Errorf("query %.100s: %w", e.ID, err)
 	}
 	return e, nil
+}
+
+// decodeStarted is what a key was taken for.
+func decodeStarted(it item) (c query.Claim, err error) {
+	token, errToken := it.text("k")
+	fingerprint, errFingerprint := it.blob("f")
+	var errID error
+	if it["i"] != nil {
+		c.ID, errID = it.text("i")
+	}
+	c.Token = token
+	if err := errors.Join(errToken, errFingerprint, errID); err != nil {
+		return query.Claim{}, fmt.Errorf("key of a query: %w", err)
+	}
+	if copy(c.Fingerprint[:], fingerprint) != len(c.Fingerprint) {
+		return query.Claim{}, fmt.Errorf("key of a query: attribute f: %w", errCorrupt)
+	}
+	return c, nil
 }

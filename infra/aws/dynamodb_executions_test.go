@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,7 +29,7 @@ func TestExecutionsConform(t *testing.T) {
 }
 
 var testExecution = query.Execution{
-	ID: unknownExecution, SQL: "SELECT 1", State: query.Queued, Token: testToken, Submitted: time.Unix(1_800_000_000, 0).UTC(),
+	ID: unknownExecution, SQL: "SELECT 1", State: query.Queued, Submitted: time.Unix(1_800_000_000, 0).UTC(),
 }
 
 func newTestExecutions(c Clients) *Executions {
@@ -37,16 +38,27 @@ func newTestExecutions(c Clients) *Executions {
 	return x
 }
 
-// A crash anywhere leaves no token that leads to nothing: the token is written when all else is.
-func TestExecutionThenItsToken(t *testing.T) {
+// A crash anywhere leaves nothing that leads to nothing: what leads to an execution is written when all of that is.
+func TestExecutionThenItsKey(t *testing.T) {
 	t.Parallel()
 	var wrote []string
-	s := newDynamoStub(t, func(c call) reply { wrote = append(wrote, attribute(c.in["Item"], "pk")); return ok })
+	s := newDynamoStub(t, func(c call) reply {
+		written := c.in["Item"]
+		if c.op == "UpdateItem" {
+			written = c.in["Key"]
+		}
+		wrote = append(wrote, attribute(written, "pk")+" "+attribute(written, "sk"))
+		return ok
+	})
 	until := testExecution.Submitted.Add(time.Hour)
-	if err := newTestExecutions(s.Clients).Add(t.Context(), testExecution, until); err != nil {
+	long := testExecution
+	long.SQL = strings.Repeat("é", listedBytes)
+	if err := newTestExecutions(s.Clients).Add(t.Context(), long, "k", testToken, until); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"query#" + unknownExecution, "queries", "started#" + testToken}; !slices.Equal(wrote, want) {
+	place, key := listedKey(long.Submitted, long.ID), startedKey("k")
+	want := []string{"query#" + long.ID + " sql", "query#" + long.ID + " query", "queries " + text(t, place, "sk"), text(t, key, "pk") + " query"}
+	if !slices.Equal(wrote, want) {
 		t.Errorf("wrote %q, want %q", wrote, want)
 	}
 	for n := range 3 { // the first, second, third write fails
@@ -57,26 +69,42 @@ func TestExecutionThenItsToken(t *testing.T) {
 			}
 			return ok
 		})
-		if err := newTestExecutions(s.Clients).Add(t.Context(), testExecution, until); err == nil || len(s.ops()) != n+1 {
+		if err := newTestExecutions(s.Clients).Add(t.Context(), testExecution, "k", testToken, until); err == nil || len(s.ops()) != n+1 {
 			t.Errorf("write %d failed: %v after %q", n+1, err, s.ops())
 		}
 	}
 }
 
-// What is there already, by whomever and however it was answered, is what Add wants; and what nobody knows is an error.
+func text(t *testing.T, it item, name string) string {
+	t.Helper()
+	s, err := it.text(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// What is there already, by whomever and however it was answered, is what Add and Finish want; and what nobody knows is an error.
 func TestExecutionWithLostAnswer(t *testing.T) {
 	t.Parallel()
 	until := testExecution.Submitted.Add(time.Hour)
-	s := newDynamoStub(t, script(t, always(lost), always(conflict), always(conflict), always(lost), always(ok)))
-	if err := newTestExecutions(s.Clients).Add(t.Context(), testExecution, until); err != nil {
+	stored := always(reply{status: 200, body: `{"Item":` + wireOf(t, testExecution) + `}`})
+	s := newDynamoStub(t, script(t, always(lost), always(conflict), stored, always(conflict), always(lost), always(conflict)))
+	if err := newTestExecutions(s.Clients).Add(t.Context(), testExecution, "k", testToken, until); err != nil {
 		t.Error(err)
 	}
+	end := testExecution
+	end.State = query.Succeeded
+	s = newDynamoStub(t, script(t, always(lost), always(conflict), always(reply{status: 200, body: `{"Item":` + wireOf(t, end) + `}`})))
+	if held, err := newTestExecutions(s.Clients).Finish(t.Context(), end); err != nil || held != end {
+		t.Errorf("%+v, %v", held, err)
+	}
 	s = newDynamoStub(t, always(lost))
-	if err := newTestExecutions(s.Clients).Add(t.Context(), testExecution, until); !errors.Is(err, ingest.ErrAmbiguous) {
+	if err := newTestExecutions(s.Clients).Add(t.Context(), testExecution, "", "", until); !errors.Is(err, ingest.ErrAmbiguous) {
 		t.Errorf("Add without an answer: %v", err)
 	}
-	if err := newTestExecutions(s.Clients).Save(t.Context(), testExecution, until); !errors.Is(err, ingest.ErrAmbiguous) {
-		t.Errorf("Save without an answer: %v", err)
+	if _, err := newTestExecutions(s.Clients).Finish(t.Context(), end); !errors.Is(err, ingest.ErrAmbiguous) {
+		t.Errorf("Finish without an answer: %v", err)
 	}
 	s = newDynamoStub(t, always(reply{status: 200, body: `{"Item":{"pk":{"S":"query#x"},"x":{"N":"1900000000"},"q":{"S":"SELECT 1"}}}`}))
 	if e, err := newTestExecutions(s.Clients).Get(t.Context(), "x"); !errors.Is(err, errCorrupt) {
@@ -106,7 +134,9 @@ func TestExecutionsUnprocessed(t *testing.T) {
 // wireOf is an execution's item as DynamoDB sends it.
 func wireOf(t *testing.T, e query.Execution) string {
 	t.Helper()
-	text, err := json.Marshal(jsonOf(encodeExecution(e)))
+	it := encodeExecution(e)
+	it[expiry] = numberValue(1_900_000_000)
+	text, err := json.Marshal(jsonOf(it))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,6 +122,17 @@ func (t table) put(ctx context.Context, it item, condition string, values item) 
 	return t.written(err)
 }
 
+// update changes the item if the condition holds, else errConflict, as put.
+func (t table) update(ctx context.Context, key item, change, condition string, values item) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+		TableName: sdk.String(t.name), Key: key, UpdateExpression: sdk.String(change), ConditionExpression: sdk.String(condition),
+		ExpressionAttributeValues: values,
+	})
+	return t.written(err)
+}
+
 // delete removes the item if the condition holds, else errConflict, as put.
 func (t table) delete(ctx context.Context, key item, condition string, values item) error {
 	ctx, cancel := context.WithTimeout(ctx, callTime)

@@ -43,7 +43,7 @@ func outcome(err error) error {
 		return nil
 	case errors.As(err, &api) && slices.Contains(throttles, api.ErrorCode()), status == http.StatusTooManyRequests:
 		return fmt.Errorf("%w: %w", ingest.ErrThrottled, err)
-	case status >= 400 && status < 500:
+	case status >= 300 && status < 500: // a redirect, which the SDK does not follow, is of a bucket in another region
 		return err
 	case status == 0 && errors.As(err, &op) && op.Op == "dial":
 		return fmt.Errorf("%w: %w", ingest.ErrThrottled, err)

@@ -13,20 +13,20 @@ import (
 
 // The first byte of a key says what it is. Never reuse one: the data directory outlives the program.
 const (
-	kindMeta       = 'm' // name → value
-	kindRecord     = 's' // shard number, sequence → stream record
-	kindHorizon    = 'h' // shard number → what was trimmed
-	kindItem       = 'i' // event id → event
-	kindCheckpoint = 'k' // shard id → the index's checkpoint
-	kindLease      = 'l' // sink, shard id → lease
-	kindClaim      = 'c' // idempotency key → claim
-	kindClaimAge   = 'e' // time of storing, idempotency key → nothing
-	kindDeadLetter = 'd' // sink, shard id, position → dead letter
-	kindTombstone  = 't' // event id → tombstone of an erased event
-	kindExecution  = 'q' // execution id → execution of SQL, with the beginning of that
-	kindStatement  = 'n' // execution id → its SQL, where that is longer
-	kindStarted    = 'o' // token → id of the execution that it started
-	kindSubmitted  = 'a' // time of submission, execution id → nothing
+	kindMeta         = 'm' // name → value
+	kindRecord       = 's' // shard number, sequence → stream record
+	kindHorizon      = 'h' // shard number → what was trimmed
+	kindItem         = 'i' // event id → event
+	kindCheckpoint   = 'k' // shard id → the index's checkpoint
+	kindLease        = 'l' // sink, shard id → lease
+	kindClaim        = 'c' // idempotency key → claim
+	kindClaimAge     = 'e' // time of storing, idempotency key → nothing
+	kindDeadLetter   = 'd' // sink, shard id, position → dead letter
+	kindTombstone    = 't' // event id → tombstone of an erased event
+	kindExecution    = 'q' // execution id → execution of SQL, with the beginning of that
+	kindStatement    = 'n' // execution id → its SQL, where that is longer
+	kindStatementKey = 'o' // Idempotency-Key of a query → what it was taken for
+	kindSubmitted    = 'a' // time of submission, execution id → nothing
 )
 
 // errCorrupt is wrapped in every error about a stored key or value that is not what this package writes.

@@ -14,67 +14,155 @@ import (
 	"penstock/consumer/query"
 )
 
-// Executions keep what is known of executions of SQL, each with its token and its place in the order of submission.
+// Executions keep what is known of executions of SQL, each with its place in the order of submission, and what their keys were taken for.
 type Executions struct {
 	store *Store
-	mu    sync.Mutex // held over looking and the synced write: nothing is written over what was saved meanwhile
+	mu    sync.Mutex // held over looking and the synced write: nothing is written over what was written meanwhile
 }
 
 var _ query.Executions = (*Executions)(nil)
 
-func keyExecution(id string) []byte  { return append([]byte{kindExecution}, id...) }
-func keyStatement(id string) []byte  { return append([]byte{kindStatement}, id...) }
-func keyStarted(token string) []byte { return append([]byte{kindStarted}, token...) }
+func keyExecution(id string) []byte     { return append([]byte{kindExecution}, id...) }
+func keyStatement(id string) []byte     { return append([]byte{kindStatement}, id...) }
+func keyStatementKey(key string) []byte { return append([]byte{kindStatementKey}, key...) }
 
 func keySubmitted(at time.Time, id string) []byte {
 	return append(binary.BigEndian.AppendUint64([]byte{kindSubmitted}, uint64(at.UnixNano())), id...)
 }
 
+// Claim implements query.Executions.
+func (x *Executions) Claim(ctx context.Context, key string, c query.Claim, until time.Time) (held query.Claim, err error) {
+	err = x.change(ctx, func() error {
+		held, err = x.loadClaim(key)
+		if !errors.Is(err, query.ErrNotFound) {
+			return err
+		}
+		held = c
+		batch := x.store.db.NewBatch()
+		return x.commit(batch, batch.Set(keyStatementKey(key), appendStatementClaim(nil, &c, until), nil))
+	})
+	if err != nil {
+		return query.Claim{}, fmt.Errorf("claiming a key for a query: %w", err)
+	}
+	return held, nil
+}
+
+// Release implements query.Executions.
+func (x *Executions) Release(ctx context.Context, key string, c query.Claim) error {
+	err := x.change(ctx, func() error {
+		switch held, err := x.loadClaim(key); {
+		case errors.Is(err, query.ErrNotFound), err == nil && held != c:
+			return nil
+		case err != nil:
+			return err
+		}
+		batch := x.store.db.NewBatch()
+		return x.commit(batch, batch.Delete(keyStatementKey(key), nil))
+	})
+	if err != nil {
+		return fmt.Errorf("releasing the key of a query: %w", err)
+	}
+	return nil
+}
+
 // Add implements query.Executions.
-func (x *Executions) Add(ctx context.Context, e query.Execution, until time.Time) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	switch _, err := x.Get(ctx, e.ID); {
-	case err == nil:
-		return nil
-	case !errors.Is(err, query.ErrNotFound):
+func (x *Executions) Add(ctx context.Context, e query.Execution, key, token string, until time.Time) error {
+	err := x.change(ctx, func() error {
+		batch := x.store.db.NewBatch()
+		return x.commit(batch, errors.Join(x.addTo(batch, &e, until), x.lead(batch, key, token, e.ID, until)))
+	})
+	if err != nil {
+		return fmt.Errorf("execution %s: %w", e.ID, err)
+	}
+	return nil
+}
+
+// addTo writes what an execution has, unless it is there.
+func (x *Executions) addTo(batch *pebble.Batch, e *query.Execution, until time.Time) error {
+	if _, _, err := x.load(e.ID); !errors.Is(err, query.ErrNotFound) {
 		return err
 	}
-	return x.save(ctx, e, until)
+	var long error
+	if len(e.SQL) > listedBytes {
+		long = batch.Set(keyStatement(e.ID), []byte(e.SQL), nil)
+	}
+	return errors.Join(
+		long,
+		batch.Set(keyExecution(e.ID), appendExecution(nil, e, until), nil),
+		batch.Set(keySubmitted(e.Submitted, e.ID), nil, nil),
+	)
 }
 
-// Save implements query.Executions.
-func (x *Executions) Save(ctx context.Context, e query.Execution, until time.Time) error {
+// lead has a key lead to the execution that its token has started.
+func (x *Executions) lead(batch *pebble.Batch, key, token, id string, until time.Time) error {
+	if key == "" {
+		return nil
+	}
+	c, err := x.loadClaim(key)
+	if errors.Is(err, query.ErrNotFound) || err == nil && c.Token != token { // it was over before its statement was started
+		return nil
+	}
+	c.ID = id
+	return errors.Join(err, batch.Set(keyStatementKey(key), appendStatementClaim(nil, &c, until), nil))
+}
+
+// Finish implements query.Executions.
+func (x *Executions) Finish(ctx context.Context, e query.Execution) (query.Execution, error) {
+	err := x.change(ctx, func() error {
+		held, until, err := x.load(e.ID)
+		if err != nil {
+			return err
+		}
+		if held.State.Finished() {
+			e = held
+			return nil
+		}
+		e.SQL = held.SQL
+		batch := x.store.db.NewBatch()
+		return x.commit(batch, batch.Set(keyExecution(e.ID), appendExecution(nil, &e, until), nil))
+	})
+	if err != nil {
+		return query.Execution{}, fmt.Errorf("end of execution %s: %w", e.ID, err)
+	}
+	return e, nil
+}
+
+// change runs what looks and then writes.
+func (x *Executions) change(ctx context.Context, do func() error) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.save(ctx, e, until)
-}
-
-func (x *Executions) save(ctx context.Context, e query.Execution, until time.Time) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("execution %s: %w", e.ID, err)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if err := x.store.enter(); err != nil {
 		return err
 	}
 	defer x.store.leave()
-	batch := x.store.db.NewBatch()
-	var long error
-	if len(e.SQL) > listedBytes {
-		long = batch.Set(keyStatement(e.ID), []byte(e.SQL), nil)
+	return do()
+}
+
+// commit writes a batch that was filled, durably, or lets it go.
+func (x *Executions) commit(batch *pebble.Batch, filled error) error {
+	if filled != nil || batch.Empty() {
+		return errors.Join(filled, batch.Close())
 	}
-	if err := errors.Join(
-		long,
-		batch.Set(keyExecution(e.ID), appendExecution(nil, &e, until), nil),
-		batch.Set(keyStarted(e.Token), []byte(e.ID), nil),
-		batch.Set(keySubmitted(e.Submitted, e.ID), nil, nil),
-	); err != nil {
-		return fmt.Errorf("execution %s: %w", e.ID, errors.Join(err, batch.Close()))
+	return x.store.commit(batch, pebble.Sync, false)
+}
+
+// loadClaim is what a key is taken for, or query.ErrNotFound.
+func (x *Executions) loadClaim(key string) (query.Claim, error) {
+	v, err := x.store.get(keyStatementKey(key))
+	switch {
+	case err != nil:
+		return query.Claim{}, err
+	case v == nil:
+		return query.Claim{}, query.ErrNotFound
 	}
-	if err := x.store.commit(batch, pebble.Sync, false); err != nil {
-		return fmt.Errorf("execution %s: %w", e.ID, err)
+	c, until, err := parseStatementClaim(v)
+	if err == nil && until.UnixNano() <= x.store.clock.read() {
+		err = query.ErrNotFound
 	}
-	return nil
+	return c, err
 }
 
 // Get implements query.Executions.
@@ -121,25 +209,6 @@ func (x *Executions) load(id string) (query.Execution, time.Time, error) {
 	return e, until, err
 }
 
-// Started implements query.Executions.
-func (x *Executions) Started(ctx context.Context, token string) (query.Execution, error) {
-	if err := ctx.Err(); err != nil {
-		return query.Execution{}, fmt.Errorf("execution by its token: %w", err)
-	}
-	if err := x.store.enter(); err != nil {
-		return query.Execution{}, err
-	}
-	defer x.store.leave()
-	id, err := x.store.get(keyStarted(token))
-	switch {
-	case err != nil:
-		return query.Execution{}, fmt.Errorf("execution by its token: %w", err)
-	case id == nil:
-		return query.Execution{}, query.ErrNotFound
-	}
-	return x.loadWhole(string(id))
-}
-
 // List implements query.Executions.
 func (x *Executions) List(ctx context.Context, most int) (list []query.Execution, err error) {
 	if err := x.store.enter(); err != nil {
@@ -174,20 +243,28 @@ func submittedID(key []byte) (string, error) {
 	return string(key[1+8:]), nil
 }
 
-// ExpireExecutions removes the executions that need not be kept any more and returns their number. It ends at the first that must: they
-// are kept equally long.
+// ExpireExecutions removes the executions and the claims of keys that need not be kept any more, and returns the number of executions.
 func (s *Store) ExpireExecutions(ctx context.Context) (n int, err error) {
 	if err := s.enter(); err != nil {
 		return 0, err
 	}
 	defer s.leave()
+	n, err = s.expireExecutions(ctx)
+	if err := errors.Join(err, s.expireStatementKeys(ctx)); err != nil {
+		return n, fmt.Errorf("expiring executions: %w", err)
+	}
+	return n, nil
+}
+
+// expireExecutions ends at the first that must be kept: they are kept equally long.
+func (s *Store) expireExecutions(ctx context.Context) (n int, err error) {
 	x := s.executions
 	err = s.scan(ctx, []byte{kindSubmitted}, nil, func(key, _ []byte) (bool, error) {
 		id, err := submittedID(key)
 		if err != nil {
 			return false, err
 		}
-		e, until, err := x.load(id)
+		_, until, err := x.load(id)
 		if err != nil && !errors.Is(err, query.ErrNotFound) {
 			return false, err
 		}
@@ -196,20 +273,34 @@ func (s *Store) ExpireExecutions(ctx context.Context) (n int, err error) {
 		}
 		batch := s.db.NewBatch()
 		err = errors.Join(batch.Delete(key, nil), batch.Delete(keyExecution(id), nil), batch.Delete(keyStatement(id), nil))
-		// The key may have started another one since.
-		if started, getErr := s.get(keyStarted(e.Token)); getErr != nil || string(started) == id {
-			err = errors.Join(err, getErr, batch.Delete(keyStarted(e.Token), nil))
-		}
 		if err != nil {
 			return false, errors.Join(err, batch.Close())
 		}
 		n++
 		return true, s.commit(batch, pebble.NoSync, true) // lost, it is done again
 	})
-	if err != nil {
-		err = fmt.Errorf("expiring executions: %w", err)
-	}
 	return n, err
+}
+
+// expireStatementKeys looks at all of them: there are hardly more than executions.
+func (s *Store) expireStatementKeys(ctx context.Context) error {
+	x := s.executions
+	return s.scan(ctx, []byte{kindStatementKey}, nil, func(key, value []byte) (bool, error) {
+		_, until, err := parseStatementClaim(value)
+		if err != nil || until.UnixNano() > s.clock.read() {
+			return err == nil, err
+		}
+		x.mu.Lock() // or what is claimed anew would be removed
+		defer x.mu.Unlock()
+		if _, err := x.loadClaim(string(key[1:])); !errors.Is(err, query.ErrNotFound) {
+			return err == nil, err
+		}
+		batch := s.db.NewBatch()
+		if err := batch.Delete(key, nil); err != nil {
+			return false, errors.Join(err, batch.Close())
+		}
+		return true, s.commit(batch, pebble.NoSync, true)
+	})
 }
 
 // listedBytes is how much of an execution's SQL lies with it: query.ListedSQL characters, or more. It may end within one.
@@ -219,8 +310,6 @@ func appendExecution(b []byte, e *query.Execution, until time.Time) []byte {
 	b = appendTime(b, until)
 	b = appendString(b, e.SQL[:min(len(e.SQL), listedBytes)])
 	b = appendString(b, string(e.State))
-	b = appendString(b, e.Token)
-	b = appendString(b, e.Fingerprint[:])
 	for _, t := range []time.Time{e.Submitted, e.Started, e.Ended, e.CompleteThrough} {
 		b = appendTime(b, t)
 	}
@@ -233,14 +322,29 @@ func appendExecution(b []byte, e *query.Execution, until time.Time) []byte {
 func parseExecution(id string, v []byte) (query.Execution, time.Time, error) {
 	f := fields{b: v}
 	until := f.time()
-	e := query.Execution{ID: id, SQL: f.string(), State: query.State(f.string()), Token: f.string()}
-	if n := copy(e.Fingerprint[:], f.bytes()); n != len(e.Fingerprint) {
-		f.fail()
-	}
+	e := query.Execution{ID: id, SQL: f.string(), State: query.State(f.string())}
 	e.Submitted, e.Started, e.Ended, e.CompleteThrough = f.time(), f.time(), f.time(), f.time()
 	e.Statistics.Rows, e.Statistics.ScannedBytes, e.Statistics.Elapsed = f.int(), f.int(), time.Duration(f.int())
 	e.ResultBytes, e.Error = f.int(), f.string()
 	return e, until, f.done()
+}
+
+func appendStatementClaim(b []byte, c *query.Claim, until time.Time) []byte {
+	b = appendTime(b, until)
+	b = appendString(b, c.Token)
+	b = appendString(b, c.Fingerprint[:])
+	return appendString(b, c.ID)
+}
+
+func parseStatementClaim(v []byte) (query.Claim, time.Time, error) {
+	f := fields{b: v}
+	until := f.time()
+	c := query.Claim{Token: f.string()}
+	if n := copy(c.Fingerprint[:], f.bytes()); n != len(c.Fingerprint) {
+		f.fail()
+	}
+	c.ID = f.string()
+	return c, until, f.done()
 }
 
 // appendTime appends nanoseconds since 1970, 0 for the zero time.

@@ -248,8 +248,8 @@ func (g *engine) Start(_ context.Context, s query.Statement) (query.Execution, e
 	}
 	now := time.Now()
 	e := query.Execution{
-		ID: fmt.Sprintf("q%d", len(g.executions)), SQL: s.SQL + strings.Join(s.Parameters, ","), State: query.Running, Token: s.Token,
-		Fingerprint: s.Fingerprint(), Submitted: now, Started: now,
+		ID: fmt.Sprintf("q%d", len(g.executions)), SQL: s.SQL + strings.Join(s.Parameters, ","), State: query.Running, Submitted: now,
+		Started: now,
 	}
 	g.executions = append(g.executions, e)
 	return e, nil
@@ -284,16 +284,17 @@ func (g *engine) end(id string, state query.State, result string) {
 	}
 }
 
-func (g *engine) Status(_ context.Context, ids []string) ([]query.Execution, error) {
+func (g *engine) Status(_ context.Context, ids []string) (known []query.Execution, unknown []string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var known []query.Execution
-	for _, e := range g.executions {
-		if slices.Contains(ids, e.ID) {
-			known = append(known, e)
+	for _, id := range ids {
+		if i := slices.IndexFunc(g.executions, func(e query.Execution) bool { return e.ID == id }); i >= 0 {
+			known = append(known, g.executions[i])
+		} else {
+			unknown = append(unknown, id)
 		}
 	}
-	return known, nil
+	return known, unknown, nil
 }
 
 func (g *engine) Stop(_ context.Context, id string) error {
@@ -326,19 +327,49 @@ func (g *engine) Changed() <-chan string { return g.changed }
 
 // executions are remembered for ever.
 type executions struct {
-	mu   sync.Mutex
-	byID map[string]query.Execution
+	mu     sync.Mutex
+	byID   map[string]query.Execution
+	claims map[string]query.Claim
 }
 
-func (x *executions) Add(ctx context.Context, e query.Execution, until time.Time) error {
-	return x.Save(ctx, e, until)
+func (x *executions) Claim(_ context.Context, key string, c query.Claim, _ time.Time) (query.Claim, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if held, ok := x.claims[key]; ok {
+		return held, nil
+	}
+	if x.claims == nil {
+		x.claims = map[string]query.Claim{}
+	}
+	x.claims[key] = c
+	return c, nil
 }
 
-func (x *executions) Save(_ context.Context, e query.Execution, _ time.Time) error {
+func (x *executions) Release(_ context.Context, key string, c query.Claim) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.claims[key] == c {
+		delete(x.claims, key)
+	}
+	return nil
+}
+
+func (x *executions) Add(_ context.Context, e query.Execution, key, token string, _ time.Time) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.byID[e.ID] = e
+	if c := x.claims[key]; key != "" && c.Token == token {
+		c.ID = e.ID
+		x.claims[key] = c
+	}
 	return nil
+}
+
+func (x *executions) Finish(_ context.Context, e query.Execution) (query.Execution, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.byID[e.ID] = e
+	return e, nil
 }
 
 func (x *executions) Get(_ context.Context, id string) (query.Execution, error) {
@@ -349,17 +380,6 @@ func (x *executions) Get(_ context.Context, id string) (query.Execution, error) 
 		return query.Execution{}, query.ErrNotFound
 	}
 	return e, nil
-}
-
-func (x *executions) Started(_ context.Context, token string) (query.Execution, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for _, e := range x.byID {
-		if e.Token == token {
-			return e, nil
-		}
-	}
-	return query.Execution{}, query.ErrNotFound
 }
 
 func (x *executions) List(_ context.Context, most int) ([]query.Execution, error) {

@@ -51,9 +51,9 @@ type queryState struct {
 }
 
 type queryStatistics struct {
-	Rows                int64 `json:"rows"`
-	ScannedBytes        int64 `json:"scannedBytes"`
-	ElapsedMilliseconds int64 `json:"elapsedMilliseconds"`
+	Rows                *int64 `json:"rows,omitempty"`
+	ScannedBytes        int64  `json:"scannedBytes"`
+	ElapsedMilliseconds int64  `json:"elapsedMilliseconds"`
 }
 
 // queriesHead decides by the header alone whether the body of POST /v1/queries is read.
@@ -224,7 +224,7 @@ func stateOf(e query.Execution) queryState {
 	}
 	if !e.Ended.IsZero() || e.Statistics.ScannedBytes > 0 { // Athena tells on the way
 		state.Statistics = &queryStatistics{
-			Rows: e.Statistics.Rows, ScannedBytes: e.Statistics.ScannedBytes,
+			Rows: rowsOf(e), ScannedBytes: e.Statistics.ScannedBytes,
 			ElapsedMilliseconds: e.Statistics.Elapsed.Milliseconds(),
 		}
 	}
@@ -232,6 +232,14 @@ func stateOf(e query.Execution) queryState {
 		state.ResultHref, state.ResultBytes = state.Href+"/result", e.ResultBytes
 	}
 	return state
+}
+
+// rowsOf is nil where the engine does not count rows.
+func rowsOf(e query.Execution) *int64 {
+	if e.Statistics.Rows == query.UnknownRows {
+		return nil
+	}
+	return &e.Statistics.Rows
 }
 
 // size bounds the encoded state.

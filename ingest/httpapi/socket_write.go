@@ -47,7 +47,7 @@ type socketResult struct {
 	ExecutionID string `json:"executionId"`
 	ContentType string `json:"contentType"`
 	Bytes       int64  `json:"bytes"`
-	Rows        int64  `json:"rows"`
+	Rows        *int64 `json:"rows,omitempty"`
 	URL         string `json:"url"`
 }
 
@@ -171,7 +171,7 @@ func (w *writer) tell(e *query.Execution, own *subscription) error {
 	}
 	w.drop(e.ID) // one that subscribes again gets it again, from its beginning
 	if err := w.send(socketResult{
-		Type: "result", ExecutionID: e.ID, ContentType: "text/csv", Bytes: e.ResultBytes, Rows: e.Statistics.Rows, URL: state.ResultHref,
+		Type: "result", ExecutionID: e.ID, ContentType: "text/csv", Bytes: e.ResultBytes, Rows: rowsOf(*e), URL: state.ResultHref,
 	}); err != nil {
 		return err
 	}

@@ -151,7 +151,7 @@ func testEngineForget(t *testing.T, env EngineEnv) {
 	if err := errors.Join(err, opened.Close()); err != nil || string(got) != want {
 		t.Errorf("what was opened before: %q, %v, want %q", got, err, want)
 	}
-	if list, err := env.Engine.Status(t.Context(), []string{e.ID}); err != nil || len(list) > 1 || len(list) == 1 && list[0].State != query.Succeeded {
+	if list, _, err := env.Engine.Status(t.Context(), []string{e.ID}); err != nil || len(list) > 1 || len(list) == 1 && list[0].State != query.Succeeded {
 		t.Errorf("Status of a forgotten one: %+v, %v", list, err)
 	}
 }

@@ -119,20 +119,25 @@ const tries = 6
  * @param {string} type
  * @param {Blob|string} body
  * @param {AbortSignal} [signal]
- * @returns {Promise<Response>} of any status, but no problem document
+ * @returns {Promise<Response>} of any status, with JSON that is no problem document
  */
 export async function postOnce(path, type, body, signal) {
   const headers = { 'Content-Type': type, 'Idempotency-Key': idempotencyKey() }
   for (let attempt = 1; ; attempt++) {
+    const later = 2 ** attempt / 2
     let error
+    let wait = 0
     try {
       const response = await request(path, { method: 'POST', headers, body, signal })
-      if (!response.headers.get('Content-Type')?.startsWith('application/problem')) return response
-      error = await problemOf(response)
+      const said = response.headers.get('Content-Type') ?? ''
+      if (said.startsWith('application/json')) return response
+      const problem = (error = await problemOf(response))
+      // Without a problem document it is something before the server that speaks, such as a load balancer.
+      wait = said.startsWith('application/problem') || response.status < 500 ? problem.retryAfter : later
     } catch (thrown) {
       error = thrown
+      if (error instanceof Unreachable) wait = later
     }
-    const wait = error instanceof Unreachable ? 2 ** attempt / 2 : error instanceof Problem ? error.retryAfter : 0
     if (wait === 0 || attempt === tries) throw error
     await pause(wait * 1000, signal)
   }

@@ -116,3 +116,16 @@ export function copyButton(text, label) {
   }
   return button
 }
+
+/** Returns once the page is seen: at once, unless it is in a tab behind. */
+export function seen() {
+  return /** @type {Promise<void>} */ (new Promise((resolve) => {
+    function look() {
+      if (document.hidden) return
+      document.removeEventListener('visibilitychange', look)
+      resolve()
+    }
+    document.addEventListener('visibilitychange', look)
+    look()
+  }))
+}

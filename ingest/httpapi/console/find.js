@@ -2,7 +2,7 @@
 // One event by its id: its body, laid out and as it was posted, and its envelope.
 
 import { explain, pause, problemOf, request } from './api.js'
-import { byId, copyButton, h, notice, put, replace, save } from './dom.js'
+import { byId, copyButton, h, notice, put, replace, save, seen } from './dom.js'
 import { at, bytes, count } from './format.js'
 import { laidOut, layOutLimit } from './json.js'
 import { startTabs } from './tabs.js'
@@ -74,6 +74,7 @@ async function arrival(id, signal) {
       h('p', null, `${problem.detail} Asked ${asked === 1 ? 'once' : `${count(asked)} times`}; this page goes on asking.`),
       h('span', { class: 'spinner', 'aria-hidden': 'true' })))
     await pause(Math.max(1, problem.retryAfter) * 1000, signal)
+    await seen()
   }
 }
 

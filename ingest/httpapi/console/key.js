@@ -81,6 +81,10 @@ export function startKey() {
     event.preventDefault()
     const key = input.value.trim()
     if (!key) return
+    if (!/^[!-~]+$/.test(key)) { // no header can hold it
+      byId('key-reason').textContent = 'A key has no blanks, and no letters but those from A to Z.'
+      return
+    }
     declined = false
     keep(key)
     dialog.close()

@@ -5,8 +5,11 @@
  * @typedef {object} Line
  * @property {number} number in the whole file, from 1
  * @property {Uint8Array} bytes without its end
+ * @property {boolean} tooLong it is longer than any document, and its bytes were thrown away
  */
 
+/** The largest document that the server takes. */
+export const maxDocument = 10_485_760
 /** Well below what the server takes at once: 10 MiB and 10,000 items. */
 const batchBytes = 4 << 20
 const batchLines = 5000
@@ -26,23 +29,35 @@ async function* linesOf(stream) {
   const reader = stream.getReader()
   /** @type {Uint8Array[]} pieces of the line that has no end yet */
   let begun = []
+  let length = 0
   let number = 1
+  const add = (/** @type {Uint8Array} */ piece) => {
+    length += piece.length
+    if (length <= maxDocument) begun.push(piece)
+    else begun = []
+  }
+  const line = () => {
+    const whole = { number, bytes: join(begun), tooLong: length > maxDocument }
+    begun = []
+    length = 0
+    number++
+    return whole
+  }
   try {
     for (;;) {
       const { done, value } = await reader.read()
       if (done) break
       let from = 0
       for (let end = value.indexOf(newline); end >= 0; end = value.indexOf(newline, from)) {
-        const bytes = join([...begun, value.subarray(from, end)])
-        if (!isBlank(bytes)) yield { number, bytes }
-        begun = []
-        number++
+        add(value.subarray(from, end))
+        const next = line()
+        if (next.tooLong || !isBlank(next.bytes)) yield next
         from = end + 1
       }
-      if (from < value.length) begun.push(value.subarray(from))
+      if (from < value.length) add(value.subarray(from))
     }
-    const last = join(begun)
-    if (!isBlank(last)) yield { number, bytes: last }
+    const last = line()
+    if (last.tooLong || !isBlank(last.bytes)) yield last
   } finally {
     await reader.cancel()
   }

@@ -22,8 +22,10 @@ export async function postDocument(body, attributes, signal) {
 /**
  * @typedef {object} Outcome of the lines of a batch
  * @property {string[]} ids
- * @property {{line: number, title: string, detail: string}[]} problems
+ * @property {LineProblem[]} problems
  */
+
+/** @typedef {{line: number, title: string, detail: string}} LineProblem */
 
 /**
  * Posts lines as one batch, and those items again that the server could not take just then.

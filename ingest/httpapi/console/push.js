@@ -18,6 +18,10 @@ import { ask, pause } from './api.js'
 const protocol = 'penstock.v1'
 /** In ms. */
 const backoff = { first: 250, most: 5000 }
+/** How long opening may take, in ms. */
+const patience = 10_000
+/** After how long a silence the server is asked to speak, and after how long a connection counts as dead, in ms. */
+const silence = { ask: 15_000, dead: 30_000 }
 
 export class Push {
   constructor() {
@@ -26,6 +30,10 @@ export class Push {
     /** @type {WebSocket|null} */
     this.socket = null
     this.connecting = false
+    /** How long to wait before the next try, in ms: it grows until the server has said something. */
+    this.wait = 0
+    /** When the server has last said something, or was connected to, by performance.now(). */
+    this.heard = 0
   }
 
   /**
@@ -35,8 +43,13 @@ export class Push {
    */
   follow(executionId, follower) {
     this.followers.set(executionId, follower)
-    if (this.socket) this.send({ action: 'subscribe', executionId, deliver: 'inline' })
+    if (this.socket) this.subscribe(executionId)
     else this.connect()
+  }
+
+  /** @param {string} executionId */
+  subscribe(executionId) {
+    this.send({ action: 'subscribe', executionId, deliver: 'inline' })
   }
 
   /** @param {string} executionId */
@@ -48,29 +61,53 @@ export class Push {
   async connect() {
     if (this.connecting) return
     this.connecting = true
-    for (let wait = backoff.first; this.followers.size > 0; wait = Math.min(2 * wait, backoff.most)) {
+    while (this.followers.size > 0 && !this.socket) {
+      if (this.wait > 0) await pause(this.wait * (0.5 + Math.random() / 2))
+      this.wait = Math.min(Math.max(2 * this.wait, backoff.first), backoff.most)
       try {
         this.socket = await open()
-        break
       } catch {
         // Whatever it was: the server may be restarting. The follower sees that there is no connection, and can give up.
         this.tell(false)
-        await pause(wait * (0.5 + Math.random() / 2))
       }
     }
     this.connecting = false
-    const socket = this.socket
-    if (!socket) return
-    socket.addEventListener('message', (event) => this.receive(JSON.parse(event.data)))
-    socket.addEventListener('close', () => {
+    if (this.socket) this.use(this.socket)
+  }
+
+  /** @param {WebSocket} socket */
+  use(socket) {
+    this.heard = performance.now()
+    const watch = setInterval(() => {
+      if (this.followers.size === 0) return
+      const quiet = performance.now() - this.heard
+      if (quiet > silence.dead) lose()
+      else if (quiet > silence.ask) this.subscribeAll() // each is told of once more
+    }, silence.ask / 3)
+    // The connection is lost when the browser says so, or when it should have and hasn't.
+    const lose = () => {
+      if (this.socket !== socket) return
+      clearInterval(watch)
       this.socket = null
+      socket.close()
       if (this.followers.size > 0) {
         this.tell(false)
         this.connect()
       }
+    }
+    socket.addEventListener('close', lose)
+    socket.addEventListener('message', (event) => {
+      if (this.socket !== socket) return
+      this.heard = performance.now()
+      this.wait = 0
+      this.receive(JSON.parse(event.data))
     })
     this.tell(true)
-    for (const executionId of this.followers.keys()) this.send({ action: 'subscribe', executionId, deliver: 'inline' })
+    this.subscribeAll()
+  }
+
+  subscribeAll() {
+    for (const executionId of this.followers.keys()) this.subscribe(executionId)
   }
 
   /** @param {boolean} connected */
@@ -109,11 +146,12 @@ export class Push {
  * @returns {Promise<WebSocket>}
  */
 async function open() {
-  const { ticket } = await ask('/v1/tickets', { method: 'POST', quiet: true })
+  const { ticket } = await ask('/v1/tickets', { method: 'POST', quiet: true, signal: AbortSignal.timeout(patience) })
   const scheme = location.protocol === 'https:' ? 'wss' : 'ws'
   const socket = new WebSocket(`${scheme}://${location.host}/v1/ws?ticket=${encodeURIComponent(ticket)}`, protocol)
-  return new Promise((resolve, reject) => {
+  const late = setTimeout(() => socket.close(), patience)
+  return /** @type {Promise<WebSocket>} */ (new Promise((resolve, reject) => {
     socket.addEventListener('open', () => resolve(socket), { once: true })
     socket.addEventListener('close', () => reject(new Error('the WebSocket could not be opened')), { once: true })
-  })
+  })).finally(() => clearTimeout(late))
 }

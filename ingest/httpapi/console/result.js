@@ -1,7 +1,7 @@
 // @ts-check
 // The rows of a result as they arrive: in the table, in the chart, and as a file.
 
-import { request } from './api.js'
+import { explain, problemOf, request } from './api.js'
 import { byId, copyButton, h, notice, replace, save } from './dom.js'
 import { count } from './format.js'
 import { Grid } from './grid.js'
@@ -56,9 +56,12 @@ export class Result {
     Object.assign(this.known, facts)
   }
 
-  /** How many rows it has, those that are not kept here too. */
+  /**
+   * How many rows it has, those that are not kept here too; null if nobody has told.
+   * @returns {number|null}
+   */
   total() {
-    return this.known.rows ?? this.rows.length
+    return this.known.rows ?? (this.whole ? this.rows.length : null)
   }
 
   /**
@@ -90,7 +93,8 @@ export class Result {
     this.link.hidden = false
     this.draw()
     if (!this.whole) {
-      replace(byId('sql-more'), notice('calm', `The first ${count(this.rows.length)} of ${count(this.total())} rows`, 'The page has no more of them. The CSV file has all.'))
+      const total = this.total()
+      replace(byId('sql-more'), notice('calm', `The first ${count(this.rows.length)}${total === null ? '' : ` of ${count(total)}`} rows`, 'The page has no more of them. The CSV file has all.'))
     } else if (this.rows.length === 0) {
       replace(byId('sql-more'), notice('calm', 'No rows', 'The query ran, and nothing fits it.'))
     }
@@ -109,11 +113,12 @@ export class Result {
     event.preventDefault()
     try {
       const response = await request(this.link.pathname)
-      if (response.status === 200) return save('query.csv', await response.blob())
-    } catch {
-      // Said below: whatever it was, there is no file.
+      if (response.status !== 200) throw await problemOf(response)
+      save('query.csv', await response.blob())
+    } catch (error) {
+      const { title, detail } = explain(error)
+      replace(byId('sql-more'), notice('warn', 'The file could not be had', `${title}. ${detail}`))
     }
-    replace(byId('sql-more'), notice('warn', 'The file could not be had', 'The server keeps results for a while only. Run the query again.'))
   }
 }
 

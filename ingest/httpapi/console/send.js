@@ -4,13 +4,13 @@
 import { explain, Unreachable } from './api.js'
 import { byId, copyButton, h, notice, put, replace } from './dom.js'
 import { bytes, count, duration, plural } from './format.js'
-import { batchesOf, looksLikeLines } from './lines.js'
+import { batchesOf, looksLikeLines, maxDocument } from './lines.js'
 import { postDocument, postLines } from './post.js'
 
-/** The largest document; more is refused before it is sent. */
-const maxDocument = 10_485_760
-/** How many ids and problems of a batch are listed. */
+/** How many ids and problems of a file are listed. */
 const listed = 100
+/** How many ids of a file are kept to be copied. */
+const keptIds = 100_000
 
 /** @typedef {{name: string, blob: Blob, lines: boolean}} Job */
 
@@ -48,6 +48,7 @@ export function startSend() {
       if (kind === 'drop') add([...(event.dataTransfer?.files ?? [])].map(jobOf))
     })
   }
+  for (const kind of ['dragover', 'drop']) addEventListener(kind, (event) => event.preventDefault()) // beside the place for it: the browser would leave the page
   byId('send-clear').addEventListener('click', () => {
     byId('send-results').replaceChildren()
     byId('send-empty').hidden = false
@@ -132,8 +133,8 @@ async function sendDocument(job, attributes, signal, state) {
  * @param {HTMLElement} state
  */
 async function sendLines(job, attributes, signal, state) {
-  /** @type {import('./post.js').Outcome} */
-  const all = { ids: [], problems: [] }
+  /** @type {Tally} */
+  const all = { stored: 0, ids: [], refused: 0, problems: [] }
   const start = performance.now()
   let slowest = 0
   let sent = 0
@@ -141,22 +142,29 @@ async function sendLines(job, attributes, signal, state) {
     const took = (performance.now() - start) / 1000
     replace(state, ...summary(all, ended, took, slowest), !ended && h('progress', { max: job.blob.size, value: sent }))
     if (ended) {
-      put(state, problemList(all.problems), idList(all.ids))
-      say(`${job.name}: ${count(all.ids.length)} stored, ${count(all.problems.length)} refused`)
+      put(state, problemList(all), idList(all))
+      say(`${job.name}: ${count(all.stored)} stored, ${count(all.refused)} refused`)
     }
+  }
+  const refuse = (/** @type {number} */ lines, /** @type {import('./post.js').LineProblem} */ problem) => {
+    all.refused += lines
+    if (all.problems.length < listed) all.problems.push({ ...problem, lines })
   }
   show(false)
   try {
-    for await (const batch of batchesOf(job.blob.stream())) {
+    for await (const lines of batchesOf(job.blob.stream())) {
+      const batch = lines.filter((line) => !line.tooLong)
+      for (const { number } of lines.filter((line) => line.tooLong)) refuse(1, { line: number, ...tooLarge })
       const asked = performance.now()
       try {
         const outcome = await postLines(batch, attributes, signal)
-        all.ids.push(...outcome.ids)
-        all.problems.push(...outcome.problems)
+        all.stored += outcome.ids.length
+        for (const id of outcome.ids.slice(0, keptIds - all.ids.length)) all.ids.push(id)
+        for (const problem of outcome.problems) refuse(1, problem)
       } catch (error) {
         // The next lines may well be taken, unless nobody is there to take them.
         if (signal.aborted || error instanceof Unreachable) throw error
-        all.problems.push({ line: batch[0].number, ...explain(error) })
+        refuse(batch.length, { line: batch[0].number, ...explain(error) })
       }
       slowest = Math.max(slowest, (performance.now() - asked) / 1000)
       sent += batch.reduce((sum, line) => sum + line.bytes.length + 1, 0)
@@ -167,19 +175,30 @@ async function sendLines(job, attributes, signal, state) {
   }
 }
 
+const tooLarge = { title: 'Too large', detail: `A document has at most ${bytes(maxDocument)}.` }
+
 /**
- * @param {import('./post.js').Outcome} all
+ * What became of the lines of a file.
+ * @typedef {object} Tally
+ * @property {number} stored
+ * @property {string[]} ids the first keptIds of those
+ * @property {number} refused
+ * @property {(import('./post.js').LineProblem & {lines: number})[]} problems the first, each of so many lines
+ */
+
+/**
+ * @param {Tally} all
  * @param {boolean} ended
  * @param {number} took
  * @param {number} slowest
  */
 function summary(all, ended, took, slowest) {
-  const word = !ended ? 'Sending' : all.problems.length === 0 ? 'Stored' : all.ids.length === 0 ? 'Refused' : 'Stored in part'
-  const tone = !ended ? 'calm' : all.problems.length === 0 ? 'good' : all.ids.length === 0 ? 'bad' : 'warn'
+  const word = !ended ? 'Sending' : all.refused === 0 ? 'Stored' : all.stored === 0 ? 'Refused' : 'Stored in part'
+  const tone = !ended ? 'calm' : all.refused === 0 ? 'good' : all.stored === 0 ? 'bad' : 'warn'
   return [
     h('p', { class: 'acked' }, h('span', { class: `pill ${tone}` }, word),
-      h('span', null, `${plural(all.ids.length, 'event')} acked${ended ? ` in ${duration(took)}` : ''}`),
-      all.problems.length > 0 && h('span', { class: 'bad-text' }, `${count(all.problems.length)} refused`),
+      h('span', null, `${plural(all.stored, 'event')} acked${ended ? ` in ${duration(took)}` : ''}`),
+      all.refused > 0 && h('span', { class: 'bad-text' }, `${count(all.refused)} refused`),
       slowest > 0 && h('span', { class: 'muted' }, `longest wait for an ack ${duration(slowest)}`)),
   ]
 }
@@ -194,21 +213,23 @@ function idLink(id) {
   return h('a', { class: 'mono', href: `#/find/${encodeURIComponent(id)}` }, id)
 }
 
-/** @param {string[]} ids */
-function idList(ids) {
-  if (ids.length === 0) return null
-  const more = ids.length - listed
-  return h('details', null, h('summary', null, plural(ids.length, 'id')),
+/** @param {Tally} all */
+function idList({ stored, ids }) {
+  if (stored === 0) return null
+  const more = stored - listed
+  return h('details', null, h('summary', null, plural(stored, 'id')),
     h('ol', { class: 'id-list' }, ...ids.slice(0, listed).map((id) => h('li', null, idLink(id)))),
-    more > 0 && h('p', { class: 'muted' }, `and ${count(more)} more`), copyButton(() => ids.join('\n'), 'Copy all'))
+    more > 0 && h('p', { class: 'muted' }, `and ${count(more)} more`),
+    copyButton(() => ids.join('\n'), ids.length === stored ? 'Copy all' : `Copy the first ${count(ids.length)}`))
 }
 
-/** @param {import('./post.js').Outcome['problems']} problems */
-function problemList(problems) {
-  if (problems.length === 0) return null
-  const more = problems.length - listed
-  return h('details', { open: true }, h('summary', null, plural(problems.length, 'problem')),
-    h('ul', { class: 'problems' }, ...problems.slice(0, listed).map((one) =>
-      h('li', null, h('span', { class: 'line-number' }, `Line ${one.line}`), h('span', null, one.title), h('span', { class: 'muted' }, one.detail)))),
+/** @param {Tally} all */
+function problemList({ refused, problems }) {
+  if (refused === 0) return null
+  const more = refused - problems.reduce((sum, one) => sum + one.lines, 0)
+  return h('details', { open: true }, h('summary', null, plural(refused, 'problem')),
+    h('ul', { class: 'problems' }, ...problems.map((one) =>
+      h('li', null, h('span', { class: 'line-number' }, one.lines === 1 ? `Line ${one.line}` : `${count(one.lines)} lines from ${one.line}`),
+        h('span', null, one.title), h('span', { class: 'muted' }, one.detail)))),
     more > 0 && h('p', { class: 'muted' }, `and ${count(more)} more`))
 }

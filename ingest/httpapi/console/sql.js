@@ -128,9 +128,12 @@ function follower(mine) {
       }
     },
     async end(sha256) {
-      const sound = await matches(pieces, sha256)
-      if (sound) end(mine, 'SUCCEEDED')
-      else end(mine, 'FAILED', 'The result is damaged', 'Its SHA-256 is not the one that the server gave. Run the query again.')
+      try {
+        if (await matches(pieces, sha256)) end(mine, 'SUCCEEDED')
+        else end(mine, 'FAILED', 'The result is damaged', 'Its SHA-256 is not the one that the server gave. Run the query again.')
+      } catch (error) { // such as that there is no memory for it
+        end(mine, 'FAILED', 'The result could not be checked', explain(error).detail)
+      }
     },
     async error(message) {
       if (mine.state === 'SUCCEEDED') {
@@ -164,6 +167,11 @@ async function matches(pieces, sha256) {
 async function cancel() {
   const mine = current
   if (!mine || mine.ended) return
+  if (mine.state === 'SUCCEEDED') { // what has come of its result stays
+    push.unfollow(mine.id)
+    result.whole = false
+    return end(mine, 'SUCCEEDED')
+  }
   mine.giveUp = true
   byId('sql-cancel').disabled = true
   if (mine.id === '') return // run comes back to it
@@ -231,8 +239,9 @@ function end(mine, state, title, detail) {
 /** What is known of a result, in a line. */
 function facts() {
   const known = result.known
+  const total = result.total()
   return [
-    `${count(result.total())} rows`,
+    total === null ? `over ${count(result.rows.length)} rows` : `${count(total)} rows`,
     known.bytes !== undefined && bytes(known.bytes),
     known.scannedBytes !== undefined && `${bytes(known.scannedBytes)} scanned`,
     known.completeThrough && `complete through ${at(known.completeThrough)}`,

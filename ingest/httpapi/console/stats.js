@@ -2,6 +2,7 @@
 // Asks GET /v1/stats once a second while the page is seen, and makes rates of each two looks.
 
 import { ask, explain, Problem } from './api.js'
+import { seen } from './dom.js'
 import { KeyNeeded } from './key.js'
 
 /**
@@ -89,7 +90,7 @@ export class Stats extends EventTarget {
   /** Looks now, and from now on. Events: "look", "standing". */
   async start() {
     for (;;) {
-      if (document.hidden) await seen()
+      await seen()
       const wait = await this.look()
       await new Promise((resolve) => setTimeout(resolve, wait))
     }
@@ -128,16 +129,4 @@ export class Stats extends EventTarget {
     this.detail = detail
     this.dispatchEvent(new Event('standing'))
   }
-}
-
-/** Returns once the page is seen. */
-function seen() {
-  return new Promise((resolve) => {
-    function look() {
-      if (document.hidden) return
-      document.removeEventListener('visibilitychange', look)
-      resolve(undefined)
-    }
-    document.addEventListener('visibilitychange', look)
-  })
 }
