@@ -210,37 +210,44 @@ func TestPushToMany(t *testing.T) {
 	s.stop()
 }
 
-//go:embed testdata/subscribe.py
-var subscribeScript string
+var (
+	//go:embed testdata/subscribe.py
+	subscribePython string
+	//go:embed testdata/subscribe.cjs
+	subscribeNode string
+)
 
-// TestConformPush: the same with a client that nobody here wrote, Python's websockets.
+// TestConformPush: the same with clients that nobody here wrote, Python's websockets and Node's ws.
 func TestConformPush(t *testing.T) {
 	t.Parallel()
-	path := os.Getenv("PENSTOCK_STACK_PYTHON")
-	if path == "" {
+	python, node := os.Getenv("PENSTOCK_STACK_PYTHON"), os.Getenv("PENSTOCK_STACK_NODE")
+	if python == "" || node == "" {
 		if os.Getenv("PENSTOCK_CONFORMANCE") != "" {
-			t.Fatal("PENSTOCK_STACK_PYTHON is not set: run make conformance")
+			t.Fatal("PENSTOCK_STACK_PYTHON or PENSTOCK_STACK_NODE is not set: run make conformance")
 		}
-		t.Skip("needs Python's websockets: make conformance")
+		t.Skip("needs Python's websockets and Node's ws: make conformance")
 	}
 	s := startServer(t, t.TempDir())
 	s.post([]byte(`{"n":1}`))
-	const sql = "SELECT a.range AS n, repeat('é', 7) AS text FROM range(50000) a, events"
-	cmd := exec.CommandContext(t.Context(), "python3", "-c", subscribeScript, s.url)
-	cmd.Env = append(os.Environ(), "PYTHONPATH="+path, "PYTHONDONTWRITEBYTECODE=1")
-	cmd.Stdin = strings.NewReader(sql)
-	var complaints bytes.Buffer
-	cmd.Stderr = &complaints
-	got, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v: %s", err, &complaints)
-	}
-	var list struct {
-		Items []struct{ ResultHref string }
-	}
-	decode(t, s.must(http.StatusOK, "GET", "/v1/queries", nil).body, &list)
-	if served := s.must(http.StatusOK, "GET", list.Items[0].ResultHref, nil); !bytes.Equal(got, served.body) || len(got) < 1<<20 {
-		t.Errorf("%d bytes were pushed, %d are served", len(got), len(served.body))
+	for name, client := range map[string]*exec.Cmd{
+		"websockets": exec.CommandContext(t.Context(), "python3", "-c", subscribePython, s.url),
+		"ws":         exec.CommandContext(t.Context(), "node", "-e", subscribeNode, s.url),
+	} {
+		client.Env = append(os.Environ(), "PYTHONPATH="+python, "PYTHONDONTWRITEBYTECODE=1", "NODE_PATH="+node)
+		client.Stdin = strings.NewReader("SELECT a.range AS n, repeat('é', 7) AS text FROM range(50000) a, events")
+		var complaints bytes.Buffer
+		client.Stderr = &complaints
+		got, err := client.Output()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", name, err, &complaints)
+		}
+		var list struct {
+			Items []struct{ ResultHref string }
+		}
+		decode(t, s.must(http.StatusOK, "GET", "/v1/queries", nil).body, &list)
+		if served := s.must(http.StatusOK, "GET", list.Items[0].ResultHref, nil); !bytes.Equal(got, served.body) || len(got) < 1<<20 {
+			t.Errorf("%s: %d bytes were pushed, %d are served", name, len(got), len(served.body))
+		}
 	}
 	s.stop()
 }

@@ -124,7 +124,7 @@ func (p *ingestProcess) buildServer(budget *ingest.Budget, ledger *aws.Ledger) (
 		return err
 	}
 	if p.ticketSecret != nil {
-		cfg.TicketSecret = p.ticketSecret
+		cfg.TicketSecret, cfg.UsedTickets = p.ticketSecret, aws.NewUsedTickets(p.aws.clients, p.aws.tables)
 	}
 	if p.server, err = httpapi.New(cfg, deps); err != nil {
 		return err

@@ -13,6 +13,8 @@ const (
 	// askTime bounds one question to the engine, saveTime the saving of one execution.
 	askTime  = 10 * time.Second
 	saveTime = 5 * time.Second
+	// warnTime is between two warnings of an engine that can't be asked.
+	warnTime = time.Minute
 	// answerTime is how long whoever asks how executions stand waits for the engine.
 	answerTime = 2 * time.Second
 )
@@ -60,6 +62,7 @@ func (s *Service) rouse() {
 // all of them now and then, since it may say nothing.
 func (s *Service) lookOut() {
 	pause := s.cfg.Poll
+	next := time.Now().Add(pause)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	for {
@@ -72,6 +75,9 @@ func (s *Service) lookOut() {
 		case <-s.wake:
 			s.look(s.life, s.ids(func(f *followed) bool { return !isClosed(f.asked) }))
 			pause = s.cfg.Poll
+			if soon := time.Now().Add(pause); soon.Before(next) { // never later: new ones may come all the time
+				next = soon
+			}
 		case <-timer.C:
 			if s.look(s.life, s.ids(func(*followed) bool { return true })) {
 				pause = s.cfg.Poll
@@ -81,8 +87,9 @@ func (s *Service) lookOut() {
 			for _, id := range s.ids(func(f *followed) bool { return s.forgotten(&f.Execution) }) { // it can't be asked for
 				s.missed(id)
 			}
+			next = time.Now().Add(pause)
 		}
-		timer.Reset(pause)
+		timer.Reset(time.Until(next))
 	}
 }
 
@@ -116,7 +123,8 @@ func (s *Service) ids(wanted func(*followed) bool) []string {
 func (s *Service) look(ctx context.Context, ids []string) (changed bool) {
 	for some := range slices.Chunk(ids, MaxStatus) {
 		known, unknown, err := s.ask(ctx, some)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && time.Since(s.warned) >= warnTime {
+			s.warned = time.Now()
 			s.cfg.Logger.Warn("asking how queries stand failed; it is tried again", slog.Any("error", err))
 		}
 		for _, e := range known {
@@ -125,8 +133,21 @@ func (s *Service) look(ctx context.Context, ids []string) (changed bool) {
 		for _, id := range unknown {
 			changed = s.missed(id) || changed
 		}
+		s.asked(some)
 	}
 	return changed
+}
+
+// asked has those told of, as they were known before, of which the engine could not tell.
+func (s *Service) asked(ids []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		if f := s.followed[id]; f != nil && !f.State.Finished() && !isClosed(f.asked) {
+			close(f.asked)
+			f.tell()
+		}
+	}
 }
 
 // missed takes it that the engine does not know an execution, and reports whether that is new.

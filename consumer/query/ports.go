@@ -46,18 +46,19 @@ type Engine interface {
 	Changed() <-chan string
 }
 
-// Executions remember what was started, over restarts and for all processes. All is kept until the time that is given with it:
-// executions perhaps somewhat longer, claims not.
+// Executions remember what was started, over restarts and for all processes. An execution is kept until the time that is given with it, or
+// somewhat longer.
 type Executions interface {
-	// Claim takes an idempotency key for the start of one statement, durably, unless it is taken. It returns the claim that holds.
-	Claim(ctx context.Context, key string, c Claim, until time.Time) (Claim, error)
+	// Claim takes an idempotency key for the start of one statement, durably, unless it is taken. It returns the claim that holds. A claim is
+	// kept for so long by the store's clock, and no longer, so that no host's clock gives it up.
+	Claim(ctx context.Context, key string, c Claim, kept time.Duration) (Claim, error)
 	// Release gives a key back, unless its claim is another by now or has an execution.
 	Release(ctx context.Context, key string, c Claim) error
 	// Add remembers an execution durably. One that is there already is left as it is. A key that is not empty leads to it from then on, if its
-	// claim has this token, and is kept as long.
+	// claim has this token, and its claim is kept as long.
 	Add(ctx context.Context, e Execution, key, token string, until time.Time) error
-	// Finish remembers how an execution ended, durably, unless that is known already. It returns the end that holds, perhaps without its
-	// SQL, or ErrNotFound.
+	// Finish remembers how an execution ended, durably, unless that is known already; a CompleteThrough that it has stays if e has none. It
+	// returns the end that holds, perhaps without all of its SQL, or ErrNotFound.
 	Finish(ctx context.Context, e Execution) (Execution, error)
 	// Get returns one as it is remembered, or ErrNotFound.
 	Get(ctx context.Context, id string) (Execution, error)

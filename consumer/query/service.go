@@ -51,6 +51,8 @@ type Service struct {
 	work sync.WaitGroup
 	wake chan struct{} // there is something new to ask for
 
+	warned time.Time // of an engine that can't be asked; the look-out's own
+
 	mu sync.Mutex
 	// followed are the executions that had not finished when they were last heard of.
 	followed map[string]*followed
@@ -88,14 +90,14 @@ func (s *Service) Start(ctx context.Context, sql string, parameters []string, ke
 	}
 	// The token is the claim's and not made of the key, which means another execution tomorrow, or in another deployment.
 	own := Claim{Token: statement.Token, Fingerprint: statement.Fingerprint()}
-	held, err := s.executions.Claim(ctx, key, own, s.cfg.Now().Add(s.cfg.Kept))
+	held, err := s.executions.Claim(ctx, key, own, s.cfg.Kept)
 	switch {
 	case err != nil:
 		return Execution{}, false, fmt.Errorf("claiming an idempotency key: %w", err)
 	case held.Fingerprint != own.Fingerprint:
 		return Execution{}, false, ErrKeyReused
 	case held.ID != "":
-		e, err = s.Get(ctx, held.ID)
+		e, err = s.startedEarlier(ctx, held.ID)
 		return e, true, err
 	}
 	statement.Token = held.Token // an earlier try's, if it has not come to its end, so that the engine starts only one of both
@@ -103,7 +105,16 @@ func (s *Service) Start(ctx context.Context, sql string, parameters []string, ke
 	if errors.Is(err, ErrStatement) {
 		s.release(ctx, key, held)
 	}
-	return e, held != own, err
+	return e, false, err
+}
+
+// startedEarlier is the execution that a key leads to, also when this host's clock thinks that it is over.
+func (s *Service) startedEarlier(ctx context.Context, id string) (Execution, error) {
+	e, f, err := s.find(ctx, id, func(*Execution) bool { return true })
+	if err != nil || f == nil {
+		return e, err
+	}
+	return s.stands(ctx, f)
 }
 
 // start has the engine start a statement, and remembers that.
@@ -150,11 +161,13 @@ func (s *Service) abandon(ctx context.Context, id string) error {
 // until is how long an execution is remembered.
 func (s *Service) until(e *Execution) time.Time { return e.Submitted.Add(s.cfg.Kept) }
 
-func (s *Service) forgotten(e *Execution) bool { return !s.cfg.Now().Before(s.until(e)) }
+func (s *Service) forgotten(e *Execution) bool { return !s.remembered(e) }
+
+func (s *Service) remembered(e *Execution) bool { return s.cfg.Now().Before(s.until(e)) }
 
 // Get returns an execution as it stands, or ErrNotFound.
 func (s *Service) Get(ctx context.Context, id string) (Execution, error) {
-	e, f, err := s.find(ctx, id)
+	e, f, err := s.find(ctx, id, s.remembered)
 	if err != nil || f == nil {
 		return e, err
 	}
@@ -196,7 +209,7 @@ func (s *Service) current(ctx context.Context, tooLong <-chan struct{}, f *follo
 // Wait returns the execution once it has finished. When ctx ends first it returns the execution as it stands and the
 // cause.
 func (s *Service) Wait(ctx context.Context, id string) (Execution, error) {
-	e, f, err := s.find(ctx, id)
+	e, f, err := s.find(ctx, id, s.remembered)
 	if err != nil || f == nil {
 		return e, err
 	}
@@ -208,8 +221,8 @@ func (s *Service) Wait(ctx context.Context, id string) (Execution, error) {
 	return s.snapshot(f), err
 }
 
-// find returns an execution that has finished, or else one that is followed from now on.
-func (s *Service) find(ctx context.Context, id string) (Execution, *followed, error) {
+// find returns an execution that has finished, or else one that is followed from now on: ErrNotFound also for one that is not wanted.
+func (s *Service) find(ctx context.Context, id string, wanted func(*Execution) bool) (Execution, *followed, error) {
 	s.mu.Lock()
 	f := s.followed[id]
 	known := f != nil && f.SQL != ""
@@ -221,7 +234,7 @@ func (s *Service) find(ctx context.Context, id string) (Execution, *followed, er
 	switch {
 	case err != nil:
 		return Execution{}, nil, err
-	case s.forgotten(&e):
+	case !wanted(&e):
 		return Execution{}, nil, ErrNotFound
 	case e.State.Finished():
 		return e, nil, nil
@@ -279,7 +292,7 @@ func (s *Service) Open(ctx context.Context, id string) (io.ReadCloser, int64, er
 // Cancel stops an execution, queued or running, and returns it as it stands: a running one is cancelled a moment later.
 // A finished one stays as it is.
 func (s *Service) Cancel(ctx context.Context, id string) (Execution, error) {
-	_, f, err := s.find(ctx, id)
+	_, f, err := s.find(ctx, id, s.remembered)
 	if err != nil || f == nil {
 		return s.Get(ctx, id)
 	}

@@ -29,12 +29,12 @@ type timedClaim struct {
 	until time.Time
 }
 
-func (x *executions) Claim(_ context.Context, key string, c Claim, until time.Time) (Claim, error) {
+func (x *executions) Claim(_ context.Context, key string, c Claim, kept time.Duration) (Claim, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	held, ok := x.claims[key]
 	if !ok || !time.Now().Before(held.until) {
-		held = timedClaim{c, until}
+		held = timedClaim{c, time.Now().Add(kept)}
 		if x.claims == nil {
 			x.claims = map[string]timedClaim{}
 		}
@@ -533,6 +533,53 @@ func TestKeyOfRefused(t *testing.T) {
 	})
 }
 
+// TestKeyAtOnce: of several that start with one key at the same time, in two processes, the engine starts one.
+func TestKeyAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g, x := newEngine(), &executions{}
+		processes := []*Service{newService(t, g, x), newService(t, g, x)}
+		started := make([]string, 16)
+		var all sync.WaitGroup
+		for i := range started {
+			all.Go(func() {
+				e, _, err := processes[i%2].Start(t.Context(), "SELECT 1", nil, "k")
+				if err != nil {
+					t.Error(err)
+				}
+				started[i] = e.ID
+			})
+		}
+		all.Wait()
+		if slices.Sort(started); len(slices.Compact(started)) != 1 || g.starts != 1 {
+			t.Errorf("%d were started: %q", g.starts, started)
+		}
+	})
+}
+
+// TestNewOnesAllTheTime: executions that come one after the other do not keep those before from being asked for.
+func TestNewOnesAllTheTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newEngine()
+		g.silent = true
+		s := newService(t, g, &executions{})
+		first := begin(t, s)
+		synctest.Wait()
+		g.set(first, Succeeded)
+		for range 4 {
+			pass(500 * time.Millisecond)
+			begin(t, s)
+		}
+		w := s.Watcher()
+		defer w.Close()
+		watch(t, w, first)
+		if got := news(w); got != first+" SUCCEEDED" {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
 // TestFirstEndHolds: processes that learn of an end tell the same, also if one of them thinks that the execution is lost.
 func TestFirstEndHolds(t *testing.T) {
 	t.Parallel()
@@ -604,6 +651,8 @@ func TestStuckEngine(t *testing.T) {
 		first.Close()
 		g.do(func() { g.stuck = true })
 		s := newService(t, g, x)
+		w := s.Watcher()
+		defer w.Close()
 		began := time.Now()
 		if e, err := s.Get(t.Context(), ids[0]); err != nil || e.State != Queued {
 			t.Errorf("%+v, %v", e, err)
@@ -613,6 +662,11 @@ func TestStuckEngine(t *testing.T) {
 		}
 		if took := time.Since(began); took != 2*answerTime {
 			t.Errorf("both took %v", took)
+		}
+		watch(t, w, ids[0])
+		pass(askTime)
+		if got := news(w); got != ids[0]+" QUEUED" {
+			t.Errorf("told %q", got)
 		}
 	})
 }

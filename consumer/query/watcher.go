@@ -23,7 +23,7 @@ func (s *Service) Watcher() *Watcher {
 
 // Watch adds an execution: ErrNotFound. One that is watched already is told of once more. The caller bounds how many it watches.
 func (w *Watcher) Watch(ctx context.Context, id string) error {
-	e, f, err := w.s.find(ctx, id)
+	e, f, err := w.s.find(ctx, id, w.s.remembered)
 	if err != nil {
 		return err
 	}

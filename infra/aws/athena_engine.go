@@ -90,7 +90,7 @@ func (a *Athena) Start(ctx context.Context, s query.Statement) (query.Execution,
 	case err != nil:
 		// It is started all the same, and whoever asks for its state soon gets it, or this error again.
 		a.cfg.Logger.Warn("a query was started, but how it stands is not known", "execution", id, "error", err)
-		e = query.Execution{ID: id, State: query.Queued, Submitted: began.UTC()}
+		e = query.Execution{ID: id, State: query.Queued, Submitted: began.UTC(), Statistics: query.Statistics{Rows: query.UnknownRows}}
 	case !e.Submitted.Before(asked.Add(-time.Since(began))):
 		e.CompleteThrough = through
 	}
@@ -243,10 +243,10 @@ func (a *Athena) singly(ctx context.Context, ids []string, told []types.QueryExe
 	return told, unknown, err
 }
 
-// isFinal reports whether it makes no sense to ask again soon.
+// isFinal reports whether an error is an answer, and one that would be the same soon after.
 func isFinal(err error) bool {
 	err = outcome(err)
-	return !errors.Is(err, ingest.ErrThrottled) && !errors.Is(err, ingest.ErrAmbiguous)
+	return statusOf(err) != 0 && !errors.Is(err, ingest.ErrThrottled) && !errors.Is(err, ingest.ErrAmbiguous)
 }
 
 // batch tells of those of which it can. What its codes for the others mean is written nowhere.

@@ -308,14 +308,8 @@ func TestAthenaStatusDenied(t *testing.T) {
 	told := func(id string) map[string]any {
 		return map[string]any{"QueryExecutionId": id, "WorkGroup": "analysts", "Status": map[string]any{"State": "RUNNING"}}
 	}
-	encode := func(v any) reply {
-		body, err := json.Marshal(v)
-		if err != nil {
-			t.Error(err)
-		}
-		return reply{status: 200, body: string(body)}
-	}
-	for name, batch := range map[string]reply{"refused": denied, "left out": encode(map[string]any{"QueryExecutions": []any{told(unknownExecution)}})} {
+	leftOut := encodeReply(t, map[string]any{"QueryExecutions": []any{told(unknownExecution)}})
+	for name, batch := range map[string]reply{"refused": denied, "left out": leftOut} {
 		s := newDynamoStub(t, func(c call) reply {
 			switch {
 			case c.op == "BatchGetQueryExecution":
@@ -323,7 +317,7 @@ func TestAthenaStatusDenied(t *testing.T) {
 			case c.in["QueryExecutionId"] == bad:
 				return denied
 			default:
-				return encode(map[string]any{"QueryExecution": told(unknownExecution)})
+				return encodeReply(t, map[string]any{"QueryExecution": told(unknownExecution)})
 			}
 		})
 		list, unknown, err := NewAthena(s.Clients, testAthenaConfig(t)).Status(t.Context(), []string{bad, unknownExecution})
@@ -331,6 +325,15 @@ func TestAthenaStatusDenied(t *testing.T) {
 			t.Errorf("%s: %+v, unknown %q, %v", name, list, unknown, err)
 		}
 	}
+}
+
+func encodeReply(t *testing.T, v any) reply {
+	t.Helper()
+	body, err := json.Marshal(v)
+	if err != nil {
+		t.Error(err)
+	}
+	return reply{status: 200, body: string(body)}
 }
 
 // A result whose size can't be had at this moment keeps back its own execution alone, and one that can never be read keeps back none.

@@ -73,7 +73,7 @@ func (c *Claims) claim(ctx context.Context, key string, claim ingest.Claim) (ing
 
 // Finish implements ingest.Claims.
 func (c *Claims) Finish(ctx context.Context, key string) error {
-	err := c.state.update(ctx, claimKey(key), "SET d = :d", "attribute_exists(pk)", item{":d": numberValue(1)})
+	_, err := c.state.update(ctx, claimKey(key), "SET d = :d", "attribute_exists(pk)", item{":d": numberValue(1)})
 	if err != nil && !errors.Is(err, errConflict) { // a claim that is gone needs no mark
 		return fmt.Errorf("finishing a claim: %w", err)
 	}

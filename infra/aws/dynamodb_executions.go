@@ -46,7 +46,7 @@ func statementKey(id string) item { return stateKey("query#"+id, "sql") }
 // startedKey has the SHA-256 of an idempotency key, like claimKey.
 func startedKey(key string) item {
 	sum := sha256.Sum256([]byte(key))
-	return stateKey("started#"+hex.EncodeToString(sum[:]), "query")
+	return stateKey("querykey#"+hex.EncodeToString(sum[:]), "query")
 }
 
 // listed is the partition of all executions. An account starts some tens in a second, and a partition takes 1,000 writes.
@@ -60,22 +60,22 @@ func listedKey(submitted time.Time, id string) item {
 const absent = "attribute_not_exists(pk) OR x <= :now"
 
 // Claim implements query.Executions.
-func (x *Executions) Claim(ctx context.Context, key string, c query.Claim, until time.Time) (query.Claim, error) {
-	held, err := x.claim(ctx, key, c, until)
+func (x *Executions) Claim(ctx context.Context, key string, c query.Claim, kept time.Duration) (query.Claim, error) {
+	held, err := x.claim(ctx, key, c, kept)
 	if err != nil {
 		return query.Claim{}, fmt.Errorf("claiming a key for a query: %w", err)
 	}
 	return held, nil
 }
 
-func (x *Executions) claim(ctx context.Context, key string, c query.Claim, until time.Time) (query.Claim, error) {
+func (x *Executions) claim(ctx context.Context, key string, c query.Claim, kept time.Duration) (query.Claim, error) {
 	for {
 		now, err := x.now(ctx)
 		if err != nil {
 			return query.Claim{}, err
 		}
 		it := startedKey(key)
-		it["k"], it["f"], it[expiry] = stringValue(c.Token), bytesValue(c.Fingerprint[:]), expiresAt(until)
+		it["k"], it["f"], it[expiry] = stringValue(c.Token), bytesValue(c.Fingerprint[:]), expiresAt(now.Add(kept))
 		found, won, err := x.state.putOwn(ctx, it, absent, item{":now": numberValue(now.Unix())})
 		switch {
 		case err != nil:
@@ -141,7 +141,7 @@ func (x *Executions) add(ctx context.Context, e query.Execution, key, token stri
 	if key == "" {
 		return nil
 	}
-	err = x.state.update(ctx, startedKey(key), "SET i = :i, x = :x", "k = :k", item{":i": stringValue(e.ID), ":x": expiresAt(until), ":k": stringValue(token)})
+	_, err = x.state.update(ctx, startedKey(key), "SET i = :i, x = :x", "k = :k", item{":i": stringValue(e.ID), ":x": expiresAt(until), ":k": stringValue(token)})
 	if errors.Is(err, errConflict) { // it was over before its statement was started
 		return nil
 	}
@@ -165,15 +165,18 @@ func (x *Executions) Finish(ctx context.Context, e query.Execution) (query.Execu
 func (x *Executions) finish(ctx context.Context, e query.Execution) (query.Execution, error) {
 	values := item{":queued": stringValue(string(query.Queued)), ":running": stringValue(string(query.Running))}
 	var sets []string
-	for name, value := range encodeEnd(e) {
+	end := encodeEnd(e)
+	if e.CompleteThrough.IsZero() { // whoever started it knows better
+		delete(end, "c")
+	}
+	for name, value := range end {
 		values[":"+name] = value
 		sets = append(sets, name+" = :"+name)
 	}
-	err := x.state.update(ctx, executionKey(e.ID), "SET "+strings.Join(sets, ", "), "s IN (:queued, :running)", values)
-	if !errors.Is(err, errConflict) {
-		return e, err
+	it, err := x.state.update(ctx, executionKey(e.ID), "SET "+strings.Join(sets, ", "), "s IN (:queued, :running)", values)
+	if errors.Is(err, errConflict) {
+		it, err = x.read(ctx, executionKey(e.ID)) // what another process has learned, or this one, if an answer was lost
 	}
-	it, err := x.read(ctx, executionKey(e.ID)) // what another process has learned, or this one, if an answer was lost
 	if err != nil {
 		return query.Execution{}, err
 	}

@@ -122,15 +122,18 @@ func (t table) put(ctx context.Context, it item, condition string, values item) 
 	return t.written(err)
 }
 
-// update changes the item if the condition holds, else errConflict, as put.
-func (t table) update(ctx context.Context, key item, change, condition string, values item) error {
+// update changes the item if the condition holds, else errConflict, as put, and returns it as it is then.
+func (t table) update(ctx context.Context, key item, change, condition string, values item) (item, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	_, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
+	out, err := t.client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName: sdk.String(t.name), Key: key, UpdateExpression: sdk.String(change), ConditionExpression: sdk.String(condition),
-		ExpressionAttributeValues: values,
+		ExpressionAttributeValues: values, ReturnValues: types.ReturnValueAllNew,
 	})
-	return t.written(err)
+	if err := t.written(err); err != nil {
+		return nil, err
+	}
+	return out.Attributes, nil
 }
 
 // delete removes the item if the condition holds, else errConflict, as put.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -213,6 +214,21 @@ func TestOverview(t *testing.T) {
 	p.await("document.querySelectorAll('#charts .line').length === 8 && document.querySelector('#charts .line').getAttribute('d').length > 20")
 	p.await("[...document.querySelectorAll('#charts svg')].some((svg) => /p50 [0-9.]+ (µs|ms)/.test(svg.getAttribute('aria-label')))" +
 		" || [...document.querySelectorAll('#charts .line.two')].some((line) => line.getAttribute('d') !== '')")
+}
+
+// The page is light or dark as the system is, unless its reader has chosen, which lasts.
+func TestTheme(t *testing.T) {
+	t.Parallel()
+	dark := &emulation.MediaFeature{Name: "prefers-color-scheme", Value: "dark"}
+	p := open(t, startServer(t), send(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{dark}}))
+	const isDark = "getComputedStyle(document.documentElement).backgroundColor === 'rgb(11, 17, 23)'"
+	p.await(isDark)
+	p.click("#theme")
+	p.await("!(" + isDark + ") && document.getElementById('theme').ariaLabel === 'Theme: light'")
+	p.do(chromedp.Reload())
+	p.await("!(" + isDark + ")")
+	p.click("#theme")
+	p.await(isDark + " && document.getElementById('theme').ariaLabel === 'Theme: dark'")
 }
 
 func write(t *testing.T, path, text string) {

@@ -49,6 +49,75 @@ func TestModules(t *testing.T) {
 			}
 			return [looksLikeLines('1\n2'), looksLikeLines('{\n"a":1}'), looksLikeLines('{"a":1}\n{'), looksLikeLines('x\ny'), batches]`,
 			`[true,false,true,false,[[[1,"{\"a\":1}\r"],[4,"2"],[5,"\"x\""]]]]`},
+		"a line that is too long": {`
+			const { batchesOf, maxDocument } = await import('/console/lines.js')
+			const long = 'x'.repeat(maxDocument + 1)
+			const lines = []
+			for await (const batch of batchesOf(new Blob(['1\n', long, '\n2\n', long]).stream())) {
+				lines.push(...batch.map((line) => [line.number, line.bytes.length, line.tooLong]))
+			}
+			return lines`,
+			`[[1,1,false],[2,0,true],[3,1,false],[4,0,true]]`},
+		"a load balancer's refusal is no answer": {`
+			const { postOnce } = await import('/console/api.js')
+			const fetched = window.fetch, keys = new Set()
+			const answers = [new Response('<h1>Bad gateway</h1>', { status: 502, headers: { 'Content-Type': 'text/html' } }), Response.json({ id: 'x' }, { status: 202 })]
+			window.fetch = async (path, init) => {
+				if (path !== '/v1/events') return fetched(path, init)
+				keys.add(init.headers.get('Idempotency-Key'))
+				return answers.shift()
+			}
+			const { status } = await postOnce('/v1/events', 'application/json', '{}')
+			window.fetch = fetched
+			return [status, answers.length, keys.size]`,
+			`[202,0,1]`},
+		"rows that nobody has counted": {`
+			const { Result } = await import('/console/result.js')
+			const total = (known, whole) => Result.prototype.total.call({ known, whole, rows: [1, 2] })
+			return [total({}, true), total({}, false), total({ rows: 0 }, true), total({ rows: 9 }, false)]`,
+			`[2,null,0,9]`},
+		"a connection that is silent is asked, and then given up": {`
+			const { Push } = await import('/console/push.js')
+			const push = new Push(), sent = [], told = [], was = [window.setInterval, performance.now]
+			let tick, now = 0, again = false
+			window.setInterval = (f) => { tick = f }
+			performance.now = () => now
+			push.connect = () => { again = true }
+			const follower = { connection: (connected) => told.push(connected), state: () => told.push('state'), result: () => told.push('result') }
+			const say = (type) => push.socket.dispatchEvent(new MessageEvent('message', { data: JSON.stringify({ type, executionId: 'e' }) }))
+			const pass = (seconds) => { now += 1000 * seconds; tick() }
+			push.socket = Object.assign(new EventTarget(), { send: (text) => sent.push(JSON.parse(text).action), close() {} })
+			push.use(push.socket)
+			pass(600) // nothing is followed: nothing is to be said
+			push.follow('e', follower)
+			pass(10)
+			pass(10) // it is asked
+			say('state')
+			pass(10)
+			pass(60) // asked again; the page slept meanwhile
+			say('result')
+			pass(20) // not asked, or the result would begin anew
+			const before = again
+			pass(20)
+			window.setInterval = was[0]
+			performance.now = was[1]
+			return [sent, told, before, again, push.socket]`,
+			`[["subscribe","subscribe","subscribe"],[true,"state","result",false],false,true,null]`},
+		"what is known of a batch that ends with an error": {`
+			const { postLines } = await import('/console/post.js')
+			const fetched = window.fetch
+			const answers = [
+				Response.json({ items: [{ status: 202, id: 'a' }, { status: 503, problem: { type: '/problems/overloaded', retryAfter: 0.01 } }] }, { status: 207 }),
+				Response.json({ title: 'no' }, { status: 403, headers: { 'Content-Type': 'application/problem+json' } }),
+			]
+			window.fetch = async (path, init) => (path === '/v1/events' ? answers.shift() : fetched(path, init))
+			const outcome = { ids: [], problems: [] }
+			let error = ''
+			const lines = [1, 2].map((number) => ({ number, bytes: new Uint8Array([49]), tooLong: false }))
+			await postLines(lines, new URLSearchParams(), new AbortController().signal, outcome).catch((thrown) => { error = thrown.title })
+			window.fetch = fetched
+			return [outcome, error]`,
+			`[{"ids":["a"],"problems":[]},"no"]`},
 		"words": {`
 			const { suggestions } = await import('/console/editor.js')
 			const { tokens } = await import('/console/highlight.js')

@@ -11,7 +11,8 @@ import (
 	"penstock/schemas"
 )
 
-// The first byte of a key says what it is. Never reuse one: the data directory outlives the program.
+// The first byte of a key says what it is. Never reuse one: the data directory outlives the program. Of versions before this one there
+// may be 'q' and 'o'.
 const (
 	kindMeta         = 'm' // name → value
 	kindRecord       = 's' // shard number, sequence → stream record
@@ -23,9 +24,9 @@ const (
 	kindClaimAge     = 'e' // time of storing, idempotency key → nothing
 	kindDeadLetter   = 'd' // sink, shard id, position → dead letter
 	kindTombstone    = 't' // event id → tombstone of an erased event
-	kindExecution    = 'q' // execution id → execution of SQL, with the beginning of that
+	kindExecution    = 'x' // execution id → execution of SQL, with the beginning of that
 	kindStatement    = 'n' // execution id → its SQL, where that is longer
-	kindStatementKey = 'o' // Idempotency-Key of a query → what it was taken for
+	kindStatementKey = 'y' // Idempotency-Key of a query → what it was taken for
 	kindSubmitted    = 'a' // time of submission, execution id → nothing
 )
 

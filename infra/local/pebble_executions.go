@@ -18,7 +18,11 @@ import (
 type Executions struct {
 	store *Store
 	mu    sync.Mutex // held over looking and the synced write: nothing is written over what was written meanwhile
+	sweep int64      // when keys are looked through next, by the store's clock; guarded by mu
 }
+
+// sweepEvery is how often keys that are over are looked for. Who claims one knows by itself that it is.
+const sweepEvery = time.Hour
 
 var _ query.Executions = (*Executions)(nil)
 
@@ -31,13 +35,14 @@ func keySubmitted(at time.Time, id string) []byte {
 }
 
 // Claim implements query.Executions.
-func (x *Executions) Claim(ctx context.Context, key string, c query.Claim, until time.Time) (held query.Claim, err error) {
+func (x *Executions) Claim(ctx context.Context, key string, c query.Claim, kept time.Duration) (held query.Claim, err error) {
 	err = x.change(ctx, func() error {
 		held, err = x.loadClaim(key)
 		if !errors.Is(err, query.ErrNotFound) {
 			return err
 		}
 		held = c
+		until := time.Unix(0, x.store.clock.read()).Add(kept)
 		batch := x.store.db.NewBatch()
 		return x.commit(batch, batch.Set(keyStatementKey(key), appendStatementClaim(nil, &c, until), nil))
 	})
@@ -118,6 +123,9 @@ func (x *Executions) Finish(ctx context.Context, e query.Execution) (query.Execu
 			return nil
 		}
 		e.SQL = held.SQL
+		if e.CompleteThrough.IsZero() {
+			e.CompleteThrough = held.CompleteThrough
+		}
 		batch := x.store.db.NewBatch()
 		return x.commit(batch, batch.Set(keyExecution(e.ID), appendExecution(nil, &e, until), nil))
 	})
@@ -129,8 +137,6 @@ func (x *Executions) Finish(ctx context.Context, e query.Execution) (query.Execu
 
 // change runs what looks and then writes.
 func (x *Executions) change(ctx context.Context, do func() error) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -138,6 +144,8 @@ func (x *Executions) change(ctx context.Context, do func() error) error {
 		return err
 	}
 	defer x.store.leave()
+	x.mu.Lock() // always after entering
+	defer x.mu.Unlock()
 	return do()
 }
 
@@ -264,6 +272,8 @@ func (s *Store) expireExecutions(ctx context.Context) (n int, err error) {
 		if err != nil {
 			return false, err
 		}
+		x.mu.Lock() // or what has just ended would be written again
+		defer x.mu.Unlock()
 		_, until, err := x.load(id)
 		if err != nil && !errors.Is(err, query.ErrNotFound) {
 			return false, err
@@ -282,9 +292,19 @@ func (s *Store) expireExecutions(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// expireStatementKeys looks at all of them: there are hardly more than executions.
+// expireStatementKeys looks at all of them, and so not at every call.
 func (s *Store) expireStatementKeys(ctx context.Context) error {
 	x := s.executions
+	x.mu.Lock()
+	now := s.clock.read()
+	due := now >= x.sweep
+	if due {
+		x.sweep = now + int64(sweepEvery)
+	}
+	x.mu.Unlock()
+	if !due {
+		return nil
+	}
 	return s.scan(ctx, []byte{kindStatementKey}, nil, func(key, value []byte) (bool, error) {
 		_, until, err := parseStatementClaim(value)
 		if err != nil || until.UnixNano() > s.clock.read() {

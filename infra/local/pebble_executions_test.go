@@ -43,8 +43,8 @@ func TestExecutionsExpire(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for key, until := range map[string]time.Time{"over": now.Add(-time.Second), "held": now.Add(time.Hour)} {
-		if _, err := x.Claim(t.Context(), key, query.Claim{Token: key}, until); err != nil {
+	for key, kept := range map[string]time.Duration{"over": 0, "held": time.Hour} {
+		if _, err := x.Claim(t.Context(), key, query.Claim{Token: key}, kept); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -15,6 +15,8 @@ type Config struct {
 	Keys *Keys
 	// TicketSecret signs tickets, at least 16 bytes. Processes that shall take each other's have the same.
 	TicketSecret []byte
+	// UsedTickets are what those processes have taken.
+	UsedTickets UsedTickets
 	// MetricsOnMain serves /metrics on the main listener too. Only for a loopback one.
 	MetricsOnMain bool
 	// MaxConnections is how many client connections may be open at once. Each costs about 32 KiB of buffers.
@@ -51,6 +53,7 @@ func Defaults() Config {
 	_, _ = rand.Read(secret) // never fails: crypto/rand ends the process rather than return an error
 	return Config{
 		TicketSecret:   secret,
+		UsedTickets:    &usedHere{until: map[[TicketNonce]byte]time.Time{}},
 		MaxConnections: 4096,
 		HeaderTimeout:  10 * time.Second,
 		IdleTimeout:    75 * time.Second,
@@ -68,8 +71,8 @@ func Defaults() Config {
 
 // Validate checks every field; the error names the field, its value and the bound.
 func (c *Config) Validate() error {
-	if c.Now == nil || len(c.TicketSecret) < minTicketSecret {
-		return fmt.Errorf("http: Now is required, and a TicketSecret of %d bytes", minTicketSecret)
+	if c.Now == nil || c.UsedTickets == nil || len(c.TicketSecret) < minTicketSecret {
+		return fmt.Errorf("http: Now and UsedTickets are required, and a TicketSecret of %d bytes", minTicketSecret)
 	}
 	for _, f := range []struct {
 		name             string

@@ -49,6 +49,8 @@ var sentinels = []struct {
 	{query.ErrNotReady, resultNotReady, "The query execution has not ended yet. Ask for its state and try again."},
 	{query.ErrNotFound, queryUnknown, "No query execution has this id; old ones are forgotten."},
 	{consumer.ErrNotFound, notFound, "There is nothing of this name."},
+	{ingest.ErrThrottled, serviceUnavailable, "A dependency can't take more just now. Try again."},
+	{ingest.ErrAmbiguous, serviceUnavailable, "A dependency did not answer. Try again."},
 	{context.DeadlineExceeded, serviceUnavailable, "A dependency did not answer in time. Try again."},
 }
 

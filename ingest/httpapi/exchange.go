@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -93,7 +94,9 @@ func (s *Server) begin(x *exchange) error {
 func (s *Server) credential(x *exchange) (string, error) {
 	h, path := &x.ctx.Request.Header, string(x.ctx.URI().PathOriginal())
 	if ticket := x.ctx.QueryArgs().Peek("ticket"); len(ticket) > 0 && path == socketPath && s.cfg.Keys != nil && len(h.Peek("Authorization")) == 0 {
-		return s.tickets.redeem(string(ticket))
+		ctx, cancel := context.WithTimeout(s.base, lookupTimeout)
+		defer cancel()
+		return s.tickets.redeem(ctx, string(ticket))
 	}
 	return s.admit(h, path)
 }

@@ -332,7 +332,7 @@ type executions struct {
 	claims map[string]query.Claim
 }
 
-func (x *executions) Claim(_ context.Context, key string, c query.Claim, _ time.Time) (query.Claim, error) {
+func (x *executions) Claim(_ context.Context, key string, c query.Claim, _ time.Duration) (query.Claim, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if held, ok := x.claims[key]; ok {

@@ -159,7 +159,7 @@ func (s *Server) waitFor(id string, wait time.Duration) (query.Execution, error)
 	ctx, cancel := context.WithTimeout(s.base, wait)
 	defer cancel()
 	execution, err := s.deps.Queries.Wait(ctx, id)
-	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+	if err != nil && execution.ID != "" && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return execution, nil // as it stands
 	}
 	return execution, err

@@ -538,9 +538,9 @@ func TestTickets(t *testing.T) {
 			refused(what, forged)
 		}
 	}
-	forger := newTickets(&Config{Keys: f.server.cfg.Keys, TicketSecret: []byte(HashKey(key)), Now: time.Now})
+	forger := newTickets(&Config{Keys: f.server.cfg.Keys, TicketSecret: []byte(HashKey(key)), UsedTickets: f.server.cfg.UsedTickets, Now: time.Now})
 	refused("signed with what the key file has", forger.issue("one"))
-	stranger := newTickets(&Config{Keys: f.server.cfg.Keys, TicketSecret: f.server.cfg.TicketSecret, Now: time.Now})
+	stranger := newTickets(&Config{Keys: f.server.cfg.Keys, TicketSecret: f.server.cfg.TicketSecret, UsedTickets: f.server.cfg.UsedTickets, Now: time.Now})
 	refused("of a key that is gone", stranger.issue("three"))
 	f.key = ""
 	f.do("GET", "/v1/queries?ticket="+ticket, nil).problem(t, 401, "unauthorized")

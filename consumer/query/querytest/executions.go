@@ -34,6 +34,7 @@ func ExecutionsSuite(t *testing.T, backend string, open func(t *testing.T) Execu
 		"two times of submission":  testExecutionTwoTimes,
 		"the first end holds":      testExecutionFinish,
 		"the SQL stays":            testExecutionSQLStays,
+		"the freshness stays":      testExecutionFreshnessStays,
 		"a key is taken once":      testClaim,
 		"a key is given back":      testClaimRelease,
 		"many claim a key":         testClaimRace,
@@ -104,10 +105,10 @@ func (env ExecutionsEnv) wantsNone(t *testing.T, id string) {
 	}
 }
 
-// claim takes a key until a day from now.
+// claim takes a key for a day.
 func (env ExecutionsEnv) claim(t *testing.T, key string, c query.Claim) query.Claim {
 	t.Helper()
-	held, err := env.Executions.Claim(t.Context(), key, c, env.Now().Add(kept))
+	held, err := env.Executions.Claim(t.Context(), key, c, kept)
 	if err != nil {
 		t.Fatalf("Claim(%s): %v", key, err)
 	}
@@ -172,6 +173,21 @@ func testExecutionFinish(t *testing.T, env ExecutionsEnv) {
 	if held, err := env.Executions.Finish(t.Context(), finished(execution(env.Now()))); !errors.Is(err, query.ErrNotFound) {
 		t.Errorf("Finish of what is not there = %+v, %v, want ErrNotFound", held, err)
 	}
+}
+
+// testExecutionFreshnessStays: who starts an execution may know how fresh the lake was, and who learns of its end not.
+func testExecutionFreshnessStays(t *testing.T, env ExecutionsEnv) {
+	e := execution(env.Now())
+	e.CompleteThrough = e.Submitted.Add(-time.Minute)
+	env.add(t, e)
+	end := finished(e)
+	end.CompleteThrough = time.Time{}
+	held, err := env.Executions.Finish(t.Context(), end)
+	if err != nil || !held.CompleteThrough.Equal(e.CompleteThrough) {
+		t.Errorf("%+v, %v", held, err)
+	}
+	end.CompleteThrough = e.CompleteThrough
+	env.wants(t, end)
 }
 
 // testExecutionSQLStays: whoever knows of an end need not know the SQL.
@@ -272,7 +288,7 @@ func testClaimRace(t *testing.T, env ExecutionsEnv) {
 	for i := range held {
 		wg.Go(func() {
 			var err error
-			if held[i], err = env.Executions.Claim(t.Context(), "k", newClaim(), env.Now().Add(kept)); err != nil {
+			if held[i], err = env.Executions.Claim(t.Context(), "k", newClaim(), kept); err != nil {
 				t.Error(err)
 			}
 		})

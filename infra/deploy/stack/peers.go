@@ -31,7 +31,7 @@ var peers = []peer{
 func kinesisMock(installed, _ string, ports [2]int) *exec.Cmd {
 	cmd := exec.Command("node", "--min-semi-space-size=128", "--max-semi-space-size=128", //nolint:noctx // stopped by its group
 		"--require", filepath.Join(installed, "loopback.cjs"), "main.js")
-	cmd.Dir = filepath.Join(installed, "node_modules", "kinesis-local") // it reads server.json in its working directory
+	cmd.Dir = filepath.Join(nodeDir(installed), "kinesis-local") // it reads server.json in its working directory
 	cmd.Env = append(os.Environ(), "LOG_LEVEL=ERROR", "SHARD_LIMIT=10000",
 		"KINESIS_MOCK_PLAIN_PORT="+strconv.Itoa(ports[0]), "KINESIS_MOCK_TLS_PORT="+strconv.Itoa(ports[1]))
 	for _, change := range []string{"CREATE_STREAM", "DELETE_STREAM", "SPLIT_SHARD", "MERGE_SHARDS", "UPDATE_SHARD_COUNT"} {
@@ -42,7 +42,7 @@ func kinesisMock(installed, _ string, ports [2]int) *exec.Cmd {
 
 func dynalite(installed, _ string, ports [2]int) *exec.Cmd {
 	return exec.Command("node", "--require", filepath.Join(installed, "patient.cjs"), //nolint:noctx // stopped by its group
-		filepath.Join(installed, "node_modules", "dynalite", "cli.js"),
+		filepath.Join(nodeDir(installed), "dynalite", "cli.js"),
 		"--host", "127.0.0.1", "--port", strconv.Itoa(ports[0]),
 		"--createTableMs", "100", "--deleteTableMs", "100", "--updateTableMs", "100")
 }
@@ -61,6 +61,9 @@ func moto(installed, _ string, ports [2]int) *exec.Cmd {
 	cmd.Env = append(os.Environ(), "PYTHONPATH="+pythonDir(installed), "PYTHONDONTWRITEBYTECODE=1")
 	return cmd
 }
+
+// nodeDir is where Node's packages are.
+func nodeDir(installed string) string { return filepath.Join(installed, "node_modules") }
 
 // pythonDir is where the Python packages are.
 func pythonDir(installed string) string { return filepath.Join(installed, "python") }

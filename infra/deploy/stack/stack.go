@@ -63,8 +63,8 @@ func start(ctx context.Context, deployment *compose.Deployment, firstPort int, l
 		s.stop()
 		return nil, err
 	}
-	// Among what is installed is also aws_kinesis_agg, which is no server; infra/deploy/kpl runs it.
-	s.environment = append(s.environment, "PENSTOCK_STACK_PYTHON="+pythonDir(installed))
+	// Among what is installed are also clients for tests: aws_kinesis_agg, which infra/deploy/kpl runs, and those of WebSockets.
+	s.environment = append(s.environment, "PENSTOCK_STACK_PYTHON="+pythonDir(installed), "PENSTOCK_STACK_NODE="+nodeDir(installed))
 	return s, nil
 }
 

@@ -32,11 +32,9 @@ export async function postDocument(body, attributes, signal) {
  * @param {import('./lines.js').Line[]} lines
  * @param {URLSearchParams} attributes
  * @param {AbortSignal} signal
- * @returns {Promise<Outcome>}
+ * @param {Outcome} outcome is filled; after an error it has what is known of some
  */
-export async function postLines(lines, attributes, signal) {
-  /** @type {Outcome} */
-  const outcome = { ids: [], problems: [] }
+export async function postLines(lines, attributes, signal, outcome) {
   let left = lines
   for (let round = 1; left.length > 0; round++) {
     const response = await postOnce(pathOf(attributes), 'application/x-ndjson', bodyOf(left), signal)
@@ -60,7 +58,6 @@ export async function postLines(lines, attributes, signal) {
     left = later
   }
   outcome.problems.sort((a, b) => a.line - b.line)
-  return outcome
 }
 
 /** @param {URLSearchParams} attributes */

@@ -20,8 +20,8 @@ const protocol = 'penstock.v1'
 const backoff = { first: 250, most: 5000 }
 /** How long opening may take, in ms. */
 const patience = 10_000
-/** After how long a silence the server is asked to speak, and after how long a connection counts as dead, in ms. */
-const silence = { ask: 15_000, dead: 30_000 }
+/** After how long a silence the server is asked to speak, and how long it may take for that, in ms. */
+const silence = { ask: 15_000, answer: 15_000 }
 
 export class Push {
   constructor() {
@@ -32,8 +32,12 @@ export class Push {
     this.connecting = false
     /** How long to wait before the next try, in ms: it grows until the server has said something. */
     this.wait = 0
-    /** When the server has last said something, or was connected to, by performance.now(). */
+    /** Since when the server has said nothing that it should have, by performance.now(). */
     this.heard = 0
+    /** When it was asked whether it is still there; 0: since heard it was not. */
+    this.asked = 0
+    /** Those whose result is on its way: asking for them would begin it anew. @type {Set<string>} */
+    this.receiving = new Set()
   }
 
   /**
@@ -42,9 +46,16 @@ export class Push {
    * @param {Follower} follower
    */
   follow(executionId, follower) {
+    if (this.followers.size === 0) this.listen() // nothing was to be said before
     this.followers.set(executionId, follower)
     if (this.socket) this.subscribe(executionId)
     else this.connect()
+  }
+
+  /** From now on the server should say something. */
+  listen() {
+    this.heard = performance.now()
+    this.asked = 0
   }
 
   /** @param {string} executionId */
@@ -54,7 +65,16 @@ export class Push {
 
   /** @param {string} executionId */
   unfollow(executionId) {
-    if (this.followers.delete(executionId) && this.socket) this.send({ action: 'unsubscribe', executionId })
+    if (this.forget(executionId) && this.socket) this.send({ action: 'unsubscribe', executionId })
+  }
+
+  /**
+   * @param {string} executionId
+   * @returns {boolean} whether it was followed
+   */
+  forget(executionId) {
+    this.receiving.delete(executionId)
+    return this.followers.delete(executionId)
   }
 
   /** Connects, and tries again for as long as anything is followed. */
@@ -77,12 +97,15 @@ export class Push {
 
   /** @param {WebSocket} socket */
   use(socket) {
-    this.heard = performance.now()
+    this.listen()
+    this.receiving.clear()
     const watch = setInterval(() => {
-      if (this.followers.size === 0) return
-      const quiet = performance.now() - this.heard
-      if (quiet > silence.dead) lose()
-      else if (quiet > silence.ask) this.subscribeAll() // each is told of once more
+      const now = performance.now()
+      if (this.followers.size === 0 || now - this.heard < silence.ask) return
+      if (this.asked === 0) {
+        this.asked = now
+        for (const executionId of this.followers.keys()) if (!this.receiving.has(executionId)) this.subscribe(executionId) // it is told of once more
+      } else if (now - this.asked >= silence.answer) lose()
     }, silence.ask / 3)
     // The connection is lost when the browser says so, or when it should have and hasn't.
     const lose = () => {
@@ -98,15 +121,11 @@ export class Push {
     socket.addEventListener('close', lose)
     socket.addEventListener('message', (event) => {
       if (this.socket !== socket) return
-      this.heard = performance.now()
+      this.listen()
       this.wait = 0
       this.receive(JSON.parse(event.data))
     })
     this.tell(true)
-    this.subscribeAll()
-  }
-
-  subscribeAll() {
     for (const executionId of this.followers.keys()) this.subscribe(executionId)
   }
 
@@ -128,14 +147,15 @@ export class Push {
       case 'state':
         return follower.state(message)
       case 'result':
+        this.receiving.add(message.executionId)
         return follower.result(message)
       case 'chunk':
         return follower.chunk(message.data)
       case 'end':
-        this.followers.delete(message.executionId)
+        this.forget(message.executionId)
         return follower.end(message.sha256)
       case 'error':
-        this.followers.delete(message.executionId)
+        this.forget(message.executionId)
         return follower.error(message)
     }
   }

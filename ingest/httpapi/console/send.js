@@ -5,6 +5,7 @@ import { explain, Unreachable } from './api.js'
 import { byId, copyButton, h, notice, put, replace } from './dom.js'
 import { bytes, count, duration, plural } from './format.js'
 import { batchesOf, looksLikeLines, maxDocument } from './lines.js'
+import { KeyNeeded } from './key.js'
 import { postDocument, postLines } from './post.js'
 
 /** How many ids and problems of a file are listed. */
@@ -156,15 +157,18 @@ async function sendLines(job, attributes, signal, state) {
       const batch = lines.filter((line) => !line.tooLong)
       for (const { number } of lines.filter((line) => line.tooLong)) refuse(1, { line: number, ...tooLarge })
       const asked = performance.now()
+      /** @type {import('./post.js').Outcome} */
+      const outcome = { ids: [], problems: [] }
       try {
-        const outcome = await postLines(batch, attributes, signal)
+        await postLines(batch, attributes, signal, outcome)
+      } catch (error) {
+        // The next lines may well be taken, unless nobody is there to take them, or they are not let in.
+        if (signal.aborted || error instanceof Unreachable || error instanceof KeyNeeded) throw error
+        refuse(batch.length - outcome.ids.length - outcome.problems.length, { line: batch[0].number, ...explain(error) })
+      } finally {
         all.stored += outcome.ids.length
         for (const id of outcome.ids.slice(0, keptIds - all.ids.length)) all.ids.push(id)
         for (const problem of outcome.problems) refuse(1, problem)
-      } catch (error) {
-        // The next lines may well be taken, unless nobody is there to take them.
-        if (signal.aborted || error instanceof Unreachable) throw error
-        refuse(batch.length, { line: batch[0].number, ...explain(error) })
       }
       slowest = Math.max(slowest, (performance.now() - asked) / 1000)
       sent += batch.reduce((sum, line) => sum + line.bytes.length + 1, 0)

@@ -179,6 +179,7 @@ async function cancel() {
     await ask(`/v1/queries/${encodeURIComponent(mine.id)}`, { method: 'DELETE' })
   } catch (error) {
     if (mine.ended) return
+    mine.giveUp = false
     const { title, detail } = explain(error)
     replace(byId('sql-notice'), notice('warn', 'The query could not be cancelled', `${title}. ${detail}`))
     byId('sql-cancel').disabled = false
@@ -201,7 +202,7 @@ function stand(mine, state) {
   pill.hidden = false
   byId('sql-run').disabled = true
   byId('sql-cancel').hidden = false
-  byId('sql-cancel').disabled = mine.giveUp
+  byId('sql-cancel').disabled = mine.giveUp && state !== 'SUCCEEDED' // then it ends the receiving
   tick(mine)
 }
 
