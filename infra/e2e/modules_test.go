@@ -102,7 +102,7 @@ func TestModules(t *testing.T) {
 			window.setInterval = was[0]
 			performance.now = was[1]
 			return [sent, told, before, again, push.socket]`,
-			`[["subscribe","subscribe","subscribe"],[true,"state","result",false],false,true,null]`},
+			`[["subscribe","subscribe","subscribe"],["state","result",false],false,true,null]`},
 		"what is known of a batch that ends with an error": {`
 			const { postLines } = await import('/console/post.js')
 			const fetched = window.fetch
