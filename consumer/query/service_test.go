@@ -510,6 +510,27 @@ func TestKeyAfterItsTime(t *testing.T) {
 	})
 }
 
+// TestKeyWithFastClock: what a key leads to is told for as long as the key is held, whatever this host's clock says.
+func TestKeyWithFastClock(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fast := func() time.Time { return time.Now().Add(10 * time.Minute) }
+		s, err := New(Config{Kept: time.Hour, Poll: time.Second, MaxPoll: time.Second, Now: fast, Logger: slog.New(slog.DiscardHandler)}, newEngine(), &executions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		first, _, err := s.Start(t.Context(), "SELECT 1", nil, "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pass(55 * time.Minute)
+		if again, replayed, err := s.Start(t.Context(), "SELECT 1", nil, "k"); err != nil || !replayed || again.ID != first.ID {
+			t.Errorf("%+v, %v, %v", again, replayed, err)
+		}
+	})
+}
+
 // TestKeyOfRefused: a key whose statement was refused starts a better one.
 func TestKeyOfRefused(t *testing.T) {
 	t.Parallel()
