@@ -109,14 +109,18 @@ func (w *window) rebuild(ctx context.Context, since time.Time, to schemas.Positi
 	return nil
 }
 
-// openBefore reports whether the shard is known to have held a record at or before the position that arrived before since.
+// longBefore is a time such that, where a shard held a record that arrived before it, what the shard came from held nothing that
+// arrived since: along a line of shards too arrival times may go back.
+func longBefore(since time.Time) time.Time { return since.Add(-arrivalSlack) }
+
+// openBefore reports whether the shard is known to have held a record at or before the position that arrived long before since.
 func (w *window) openBefore(ctx context.Context, since time.Time, to schemas.Position) (open bool, err error) {
 	if to.IsZero() {
 		return false, nil
 	}
 	enough := errors.New("enough was seen")
-	err = w.history.ReadSince(ctx, w.shard, since.Add(-arrivalSlack), to.Sequence, func(r Record) error {
-		open = r.Arrived.Before(since)
+	err = w.history.ReadSince(ctx, w.shard, longBefore(since).Add(-arrivalSlack), to.Sequence, func(r Record) error {
+		open = r.Arrived.Before(longBefore(since))
 		return enough
 	})
 	if errors.Is(err, enough) {
@@ -147,14 +151,14 @@ func (w *window) readAncestors(ctx context.Context, since time.Time) error {
 }
 
 // read takes in what of a shard arrived since then, up to the position, or all to its end when that is zero. It reports whether the
-// shard held a record that arrived a little before.
+// shard held a record that arrived long before.
 func (w *window) read(ctx context.Context, shard string, since time.Time, to schemas.Position) (open bool, err error) {
-	err = w.history.ReadSince(ctx, shard, since.Add(-arrivalSlack), to.Sequence, func(r Record) error {
+	err = w.history.ReadSince(ctx, shard, longBefore(since).Add(-arrivalSlack), to.Sequence, func(r Record) error {
 		last := maxSub
 		if !to.IsZero() && r.Sequence == to.Sequence {
 			last = to.Sub
 		}
-		open = open || r.Arrived.Before(since)
+		open = open || r.Arrived.Before(longBefore(since))
 		w.addRecord(r, shard == w.shard, last)
 		return nil
 	})
