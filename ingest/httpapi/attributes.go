@@ -203,14 +203,23 @@ func unhex(c byte) int {
 // are percent-encoded (CloudEvents HTTP binding 1.0.2, section 3.1.3.2).
 func encodeHeader(value string) string {
 	const hexDigits = "0123456789ABCDEF"
-	encoded := make([]byte, 0, len(value)+16)
+	var encoded []byte // nil as long as it would be the same
 	for i := range len(value) {
 		c := value[i]
-		if c > ' ' && c < 0x7F && c != '"' && c != '%' {
+		plain := c > ' ' && c < 0x7F && c != '"' && c != '%'
+		switch {
+		case plain && encoded == nil:
+		case plain:
 			encoded = append(encoded, c)
-			continue
+		default:
+			if encoded == nil {
+				encoded = append(make([]byte, 0, len(value)+16), value[:i]...)
+			}
+			encoded = append(encoded, '%', hexDigits[c>>4], hexDigits[c&15])
 		}
-		encoded = append(encoded, '%', hexDigits[c>>4], hexDigits[c&15])
+	}
+	if encoded == nil {
+		return value
 	}
 	return string(encoded)
 }

@@ -53,7 +53,7 @@ func (s *Server) getEvent(x *exchange) error {
 		return s.writeEnvelope(x, &event, hold)
 	}
 	for _, a := range binaryAttributes(&event) {
-		x.ctx.Response.Header.Set("ce-"+a.name, encodeHeader(a.value))
+		x.ctx.Response.Header.Add(a.header, encodeHeader(a.value))
 	}
 	x.ctx.Response.Header.SetContentType(event.ContentType)
 	if event.DataRef == "" {
@@ -159,33 +159,33 @@ func (c *closing) Close() error {
 	return nil
 }
 
-type attribute struct{ name, value string }
+type attribute struct{ header, value string }
 
-// binaryAttributes are the ce-* headers of an event; the Content-Type stands for datacontenttype.
+// binaryAttributes are the headers of an event; the Content-Type stands for datacontenttype.
 func binaryAttributes(e *schemas.Event) []attribute {
-	list := []attribute{
-		{"specversion", "1.0"},
-		{"id", e.ID},
-		{"source", e.Source},
-		{"type", e.Type},
-		{"time", e.Time.Format(time.RFC3339Nano)},
-		{"receivedtime", formatTime(e.ReceivedTime)},
-		{"size", strconv.FormatInt(e.Size, 10)},
-		{"sha256", hex.EncodeToString(e.SHA256[:])},
-	}
-	for _, optional := range []attribute{
-		{"subject", e.Subject}, {"dataschema", e.DataSchema}, {"partitionkey", e.PartitionKey}, {"dataref", e.DataRef},
-		{"originid", e.OriginID}, {"tenant", e.Tenant},
+	list := append(make([]attribute, 0, 16), // most events have no more
+		attribute{"Ce-Specversion", "1.0"},
+		attribute{"Ce-Id", e.ID},
+		attribute{"Ce-Source", e.Source},
+		attribute{"Ce-Type", e.Type},
+		attribute{"Ce-Time", e.Time.Format(time.RFC3339Nano)},
+		attribute{"Ce-Receivedtime", formatTime(e.ReceivedTime)},
+		attribute{"Ce-Size", strconv.FormatInt(e.Size, 10)},
+		attribute{"Ce-Sha256", hex.EncodeToString(e.SHA256[:])},
+	)
+	for _, optional := range [...]attribute{
+		{"Ce-Subject", e.Subject}, {"Ce-Dataschema", e.DataSchema}, {"Ce-Partitionkey", e.PartitionKey}, {"Ce-Dataref", e.DataRef},
+		{"Ce-Originid", e.OriginID}, {"Ce-Tenant", e.Tenant},
 	} {
 		if optional.value != "" {
 			list = append(list, optional)
 		}
 	}
 	if e.Redelivered {
-		list = append(list, attribute{"redelivered", "true"})
+		list = append(list, attribute{"Ce-Redelivered", "true"})
 	}
 	for name, value := range e.Extensions {
-		list = append(list, attribute{name, value})
+		list = append(list, attribute{"Ce-" + name, value})
 	}
 	return list
 }
