@@ -30,7 +30,7 @@ type History interface {
 // and arrived at most doubleSpan before. That goes by the stream's content alone, so whoever reads a shard, from wherever and
 // however often, decides alike. Ids that are no KSUIDs are not ingest's, and so have no doubles of its making.
 //
-// It takes about 120 bytes for each event of the last 7 minutes; a shard takes 1 MB a second.
+// It takes about 120 bytes for each event of the last 8 minutes; a shard takes 1 MB a second.
 type window struct {
 	history History
 	shard   string
@@ -70,9 +70,9 @@ func (w *window) single(ctx context.Context, entries []Entry, from, to schemas.P
 		}
 		return entries, nil
 	}
-	wanted := entries[0].Arrived.Add(-doubleSpan)
+	wanted := entries[0].Arrived.Add(-arrivalSlack - doubleSpan) // those behind it may have arrived before it
 	if w.since.IsZero() || wanted.Before(w.since) || w.through.Compare(from) < 0 {
-		if err := w.rebuild(ctx, wanted.Add(-arrivalSlack), from); err != nil {
+		if err := w.rebuild(ctx, wanted.Add(-arrivalSlack), from); err != nil { // more, or the next page might need it once more
 			return nil, fmt.Errorf("read back what arrived since %s, to find doubles: %w", wanted.Format(time.RFC3339), err)
 		}
 	}
@@ -233,7 +233,7 @@ func (w *window) rewind(to schemas.Position) {
 
 // expire forgets what is too old for anything that may come.
 func (w *window) expire() {
-	horizon := w.newest.Add(-doubleSpan - arrivalSlack)
+	horizon := w.newest.Add(-doubleSpan - 2*arrivalSlack) // as far as single asks for behind the newest
 	for len(w.records) > 0 && w.records[0].arrived.Before(horizon) {
 		end := w.firstID + len(w.ids)
 		if len(w.records) > 1 {
