@@ -103,6 +103,13 @@ func TestModules(t *testing.T) {
 			performance.now = was[1]
 			return [sent, told, before, again, push.socket]`,
 			`[["subscribe","subscribe","subscribe"],["state","result",false],false,true,null]`},
+		"a file that misses its place": {`
+			const drop = (data) => !document.body.dispatchEvent(new DragEvent('drop', { bubbles: true, cancelable: true, dataTransfer: data }))
+			const file = new DataTransfer(), text = new DataTransfer()
+			file.items.add(new File(['1'], 'x.json'))
+			text.setData('text/plain', 'x')
+			return [drop(file), drop(text)]`,
+			`[true,false]`},
 		"what is known of a batch that ends with an error": {`
 			const { postLines } = await import('/console/post.js')
 			const fetched = window.fetch

@@ -4,8 +4,8 @@
 import { explain, Unreachable } from './api.js'
 import { byId, copyButton, h, notice, put, replace } from './dom.js'
 import { bytes, count, duration, plural } from './format.js'
-import { batchesOf, looksLikeLines, maxDocument } from './lines.js'
 import { KeyNeeded } from './key.js'
+import { batchesOf, looksLikeLines, maxDocument } from './lines.js'
 import { postDocument, postLines } from './post.js'
 
 /** How many ids and problems of a file are listed. */
@@ -49,7 +49,11 @@ export function startSend() {
       if (kind === 'drop') add([...(event.dataTransfer?.files ?? [])].map(jobOf))
     })
   }
-  for (const kind of ['dragover', 'drop']) addEventListener(kind, (event) => event.preventDefault()) // beside the place for it: the browser would leave the page
+  for (const kind of ['dragover', 'drop']) {
+    addEventListener(kind, (/** @type {any} */ event) => {
+      if (event.dataTransfer?.types.includes('Files')) event.preventDefault() // beside the place for it the browser would leave the page for the file
+    })
+  }
   byId('send-clear').addEventListener('click', () => {
     byId('send-results').replaceChildren()
     byId('send-empty').hidden = false
