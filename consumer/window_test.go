@@ -135,25 +135,26 @@ func (h countedHistory) ReadSince(ctx context.Context, shard string, since time.
 	return h.History.ReadSince(ctx, shard, since, upTo, visit)
 }
 
+// arrive sends an event that arrives so long after a time that all have in common.
+func (w *world) arrive(shard string, after time.Duration, encoded []byte) {
+	w.send(shard, encoded)
+	records := w.stream.records[shard]
+	records[len(records)-1].Arrived = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(after)
+}
+
 // TestWindowArrivalsGoBackAcrossASplit: a record that arrived before another of its shard's parent does not hide that parent.
 func TestWindowArrivalsGoBackAcrossASplit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "grandparent")
-	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	send := func(shard string, after time.Duration, encoded []byte) {
-		w.send(shard, encoded)
-		records := w.stream.records[shard]
-		records[len(records)-1].Arrived = start.Add(after)
-	}
 	_, twice := w.event("1", nil)
 	_, first := w.event("2", nil)
 	_, last := w.event("3", nil)
-	send("grandparent", 0, twice)
+	w.arrive("grandparent", 0, twice)
 	w.stream.split("grandparent", "parent")
-	send("parent", -7*time.Second, first)
+	w.arrive("parent", -7*time.Second, first)
 	w.stream.split("parent", "child")
-	send("child", doubleSpan-3*time.Second, twice)
-	send("child", doubleSpan+54*time.Second, last) // the window that it needs begins between the first two
+	w.arrive("child", doubleSpan-3*time.Second, twice)
+	w.arrive("child", doubleSpan+54*time.Second, last) // the window that it needs begins between the first two
 	parents := map[string][]string{"child": {"parent"}, "parent": {"grandparent"}}
 	win := &window{history: w.stream, shard: "child", parents: func(shard string) []string { return parents[shard] }}
 	all := decodePage("lake", "child", Page{Records: w.stream.records["child"]}, Checkpoint{}).entries
@@ -170,20 +171,14 @@ func TestWindowArrivalsGoBackAcrossASplit(t *testing.T) {
 func TestWindowArrivalsGoBackBehindTheFirst(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "parent")
-	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	send := func(shard string, after time.Duration, encoded []byte) {
-		w.send(shard, encoded)
-		records := w.stream.records[shard]
-		records[len(records)-1].Arrived = start.Add(after)
-	}
 	_, twice := w.event("1", nil)
 	_, first := w.event("2", nil)
 	_, last := w.event("3", nil)
-	send("parent", 15*time.Second, twice)
+	w.arrive("parent", 15*time.Second, twice)
 	w.stream.split("parent", "child")
-	send("child", doubleSpan+40*time.Second, first)
-	send("child", doubleSpan+10*time.Second, twice)
-	send("child", doubleSpan+100*time.Second, last)
+	w.arrive("child", doubleSpan+40*time.Second, first)
+	w.arrive("child", doubleSpan+10*time.Second, twice)
+	w.arrive("child", doubleSpan+100*time.Second, last)
 	win := &window{history: w.stream, shard: "child", parents: func(shard string) []string {
 		return map[string][]string{"child": {"parent"}}[shard]
 	}}
