@@ -90,10 +90,10 @@ CREATE MACRO concat(a, b) AS a || b, (a, b, c) AS a || b || c, (a, b, c, d) AS a
   (a, b, c, d, e) AS a || b || c || d || e, (a, b, c, d, e, f) AS a || b || c || d || e || f,
   (a, b, c, d, e, f, g) AS a || b || c || d || e || f || g,
   (a, b, c, d, e, f, g, h) AS a || b || c || d || e || f || g || h;
--- A bound, since strings are outside of DuckDB's memory limit.
-CREATE MACRO lpad(s, n, pad) AS CASE WHEN n > 1000000 THEN error('lpad: more than 1000000 characters')
+-- A bound, since strings are outside of DuckDB's memory limit, and there may be some thousands of rows at a time.
+CREATE MACRO lpad(s, n, pad) AS CASE WHEN n > 10000 THEN error('lpad: more than 10000 characters')
   ELSE system.main.lpad(s, n, pad) END;
-CREATE MACRO rpad(s, n, pad) AS CASE WHEN n > 1000000 THEN error('rpad: more than 1000000 characters')
+CREATE MACRO rpad(s, n, pad) AS CASE WHEN n > 10000 THEN error('rpad: more than 10000 characters')
   ELSE system.main.rpad(s, n, pad) END;
 CREATE MACRO codepoint(s) AS ord(s);
 -- Trino's own bound; a call takes the product of the lengths and can't be interrupted.
