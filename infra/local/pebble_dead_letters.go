@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -12,7 +13,10 @@ import (
 )
 
 // DeadLetters keeps dead letters under keys that sort by sink, shard and position.
-type DeadLetters struct{ store *Store }
+type DeadLetters struct {
+	store *Store
+	mu    sync.Mutex // held over looking and the synced write: the first letter of a place stays, and who finds it has it for good
+}
 
 var _ consumer.DeadLetters = (*DeadLetters)(nil)
 
@@ -40,21 +44,20 @@ func (d *DeadLetters) Put(ctx context.Context, letter consumer.DeadLetter) error
 		return err
 	}
 	defer d.store.leave()
+	d.mu.Lock() // always after entering
+	defer d.mu.Unlock()
 	stored, err := d.store.get(key)
 	if err != nil {
 		return fmt.Errorf("dead letter of %s: %w", letter.Sink, err)
 	}
-	batch := d.store.db.NewBatch()
-	if stored == nil {
-		value := appendInt(nil, letter.Arrived.UnixNano())
-		value = appendString(value, letter.Reason)
-		value = appendString(value, letter.Raw)
-		err = batch.Set(key, value, nil)
-	} else {
-		// Whoever wrote it may not have synced it yet. A log record without effect makes this sync cover that one.
-		err = batch.LogData([]byte("again"), nil)
+	if stored != nil {
+		return nil
 	}
-	if err != nil {
+	value := appendInt(nil, letter.Arrived.UnixNano())
+	value = appendString(value, letter.Reason)
+	value = appendString(value, letter.Raw)
+	batch := d.store.db.NewBatch()
+	if err := batch.Set(key, value, nil); err != nil {
 		return fmt.Errorf("dead letter of %s: %w", letter.Sink, errors.Join(err, batch.Close()))
 	}
 	if err := d.store.commit(batch, pebble.Sync, false); err != nil {
