@@ -34,7 +34,7 @@ func newDuckDB(t *testing.T) *local.DuckDB {
 	t.Helper()
 	engine, err := local.NewDuckDB(local.DuckDBConfig{
 		TempDir: t.TempDir(), MaxTemp: 1 << 30, Room: func() (int64, error) { return math.MaxInt64, nil }, MemoryLimit: 128 << 20, Threads: 1,
-		Now: time.Now,
+		Now: time.Now, Worker: testWorker,
 	}, emptyLake{})
 	if err != nil {
 		t.Fatal(err)

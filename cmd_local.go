@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
+
+	"penstock/infra/local"
 )
 
 // Run starts everything, says where it listens, and stops in order when ctx ends.
@@ -44,4 +47,23 @@ func addProcessors() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(processorsPerCPU * runtime.GOMAXPROCS(0))
 	}
+}
+
+// sqlWorkerCmd is what `penstock local` starts to run SQL.
+type sqlWorkerCmd struct{}
+
+// Run runs SQL until the process that started this one ends, or wants it to. Signals are left to that one.
+func (*sqlWorkerCmd) Run(out *output) error { return local.ServeSQL(out.stdin, out.stdout) }
+
+// sqlWorker is the command of this very program as a worker, also after its file was replaced by another version's.
+func sqlWorker() (*exec.Cmd, error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program: %w", err)
+	}
+	cmd := exec.Command(program, "sql-worker") //nolint:noctx // it serves many runs
+	if runtime.GOOS == "linux" {
+		cmd.Path = "/proc/self/exe" // proc_pid_exe(5)
+	}
+	return cmd, nil
 }

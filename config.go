@@ -10,7 +10,8 @@ import (
 
 // localCommands are the commands that need everything embedded.
 type localCommands struct {
-	Local localCmd `cmd:"" help:"Run everything on this machine: HTTP front end, stream, index, lake and SQL in one process."`
+	Local     localCmd     `cmd:"" help:"Run everything on this machine: HTTP front end, stream, index, lake and SQL."`
+	SQLWorker sqlWorkerCmd `cmd:"" name:"sql-worker" hidden:""`
 }
 
 // localCmd is the configuration of `penstock local`. Bounds are checked by validate before anything starts.

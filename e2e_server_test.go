@@ -42,6 +42,9 @@ func program(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// testWorker is this test binary as a worker of an engine that a test makes.
+func testWorker() (*exec.Cmd, error) { return program(context.Background(), "sql-worker"), nil }
+
 // server is a running `penstock local`, or another that says where it listens.
 type server struct {
 	t     *testing.T

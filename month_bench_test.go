@@ -139,7 +139,7 @@ func newMonth(ctx context.Context, dir string) (_ *month, err error) {
 	}
 	m.engine, err = local.NewDuckDB(local.DuckDBConfig{
 		TempDir: filepath.Join(local.ScratchDir(dir), "spill"), MaxTemp: 1 << 30, MemoryLimit: 1 << 30,
-		Room: m.store.Guard().ScratchRoom, Threads: runtime.GOMAXPROCS(0), Now: time.Now,
+		Room: m.store.Guard().ScratchRoom, Threads: runtime.GOMAXPROCS(0), Now: time.Now, Worker: testWorker,
 	}, m.lake)
 	if err != nil {
 		return nil, errors.Join(err, m.store.Close())

@@ -200,7 +200,7 @@ func (l *localProcess) buildQueries() (err error) {
 			room, err := guard.ScratchRoom()
 			return room / int64(l.cfg.QueryConcurrency), err
 		},
-		Threads: runtime.GOMAXPROCS(0), Now: time.Now,
+		Threads: runtime.GOMAXPROCS(0), Now: time.Now, Worker: sqlWorker,
 	}, l.table)
 	if err != nil {
 		return err

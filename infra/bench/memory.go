@@ -5,23 +5,63 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 )
 
-// peakMemory is the largest resident size that the process has had, in MiB (proc(5), VmHWM).
-func (p *process) peakMemory() (float64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+// peakMemory is the largest resident size that the process has had, in MiB.
+func (p *process) peakMemory() (float64, error) { return peakOf(p.cmd.Process.Pid) }
+
+// peakWithWorkers is that of the process and of those that it has started and that still run, one by one, though they share
+// the pages of the program's file.
+func (p *process) peakWithWorkers() (float64, error) {
+	sum, err := p.peakMemory()
 	if err != nil {
-		return 0, fmt.Errorf("read the server's peak memory: %w", err)
+		return 0, err
+	}
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.cmd.Process.Pid)) // proc_pid_task_children(5)
+	if err != nil {
+		return 0, fmt.Errorf("find the server's workers: %w", err)
+	}
+	for _, list := range lists {
+		children, err := os.ReadFile(list)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a thread that has ended
+		}
+		if err != nil {
+			return 0, fmt.Errorf("find the server's workers: %w", err)
+		}
+		for _, child := range strings.Fields(string(children)) {
+			pid, err := strconv.Atoi(child)
+			if err != nil {
+				return 0, fmt.Errorf("find the server's workers: %w", err)
+			}
+			peak, err := peakOf(pid)
+			if err != nil {
+				return 0, err
+			}
+			sum += peak
+		}
+	}
+	return sum, nil
+}
+
+// peakOf reads VmHWM (proc_pid_status(5)).
+func peakOf(pid int) (float64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read a peak of memory: %w", err)
 	}
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")
 	var kib float64
 	if _, err := fmt.Sscanf(rest, "%g", &kib); err != nil {
-		return 0, fmt.Errorf("read the server's peak memory: %w", err)
+		return 0, fmt.Errorf("read a peak of memory: %w", err)
 	}
 	return kib / 1024, nil
 }

@@ -158,6 +158,10 @@ func (b *bench) push(ctx context.Context) (_ []measure, err error) {
 	if err != nil {
 		return nil, err
 	}
+	all, err := server.peakWithWorkers()
+	if err != nil {
+		return nil, err
+	}
 	slices.Sort(delays)
 	told := sample{latencies: delays}
 	in := func(q float64) float64 { return millis(q)(&told) }
@@ -165,6 +169,7 @@ func (b *bench) push(ctx context.Context) (_ []measure, err error) {
 		bounded("from an execution's end to its result, p50", "ms", 100, in(0.5), nil),
 		bounded("from an execution's end to its result, longest", "ms", 100, in(1), atMost(1)),
 		bounded("peak of memory", "MiB", 300, peak, atMost(1)),
+		bounded("peak of memory, with the worker for SQL", "MiB", 300, all, nil),
 	}, nil
 }
 
@@ -200,7 +205,7 @@ func (b *bench) pushLarge(ctx context.Context) (_ []measure, err error) {
 	if _, err := server.query(ctx, "SELECT count(*) FROM events"); err != nil { // what any query takes up
 		return nil, err
 	}
-	before, err := server.peakMemory()
+	before, err := server.peakWithWorkers()
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +229,7 @@ func (b *bench) pushLarge(ctx context.Context) (_ []measure, err error) {
 		return nil, err
 	}
 	took := time.Since(ended)
-	peak, err := server.peakMemory()
+	peak, err := server.peakWithWorkers()
 	if err != nil {
 		return nil, err
 	}

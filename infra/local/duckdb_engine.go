@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -32,12 +33,15 @@ type DuckDBConfig struct {
 	MaxTemp int64
 	// Room is how many bytes of disk there are for a run that starts now to spill.
 	Room func() (int64, error)
-	// MemoryLimit is the memory of one run's operators, in bytes; at least 64 MiB.
+	// MemoryLimit is the memory of one run's operators, in bytes; at least 64 MiB. On Linux all that a run takes is bounded,
+	// by twice that and 512 MiB.
 	MemoryLimit int64
 	// Threads of one run; at least 1.
 	Threads int
 	// Now is the clock.
 	Now func() time.Time
+	// Worker makes the command of a process that calls ServeSQL on its standard input and output, and then ends.
+	Worker func() (*exec.Cmd, error)
 }
 
 // DuckDB runs SQL in Athena's dialect, as far as docs/sql.md lists it, over the lake's Parquet files. Its methods are
@@ -46,21 +50,27 @@ type DuckDB struct {
 	cfg    DuckDBConfig
 	table  LakeFiles
 	macros macroLibrary
-	// checker is a session over an empty table, in which statements are parsed and bound but never run.
-	checker *duckdbConn
-	// checks are the places of those that use it: binding takes memory that DuckDB doesn't count.
-	checks chan struct{}
-	growth map[string]macroGrowth
-	runs   atomic.Uint64
-	spare  spare
+	// parser is a session in which statements are parsed and neither bound nor run: binding folds constants, which takes as
+	// much memory as they like.
+	parser *duckdbConn
+	// checking is the script that makes a session for checks.
+	checking  string
+	checks    chan struct{} // the places of those under way
+	growth    map[string]macroGrowth
+	dirs      atomic.Uint64
+	processes sqlProcesses
 }
 
 var _ query.SQL = (*DuckDB)(nil)
 
 const minMemory = 64 << 20
 
-// maxChecks is how many statements are checked at once. None takes long (maxGrowth).
-const maxChecks = 2
+const (
+	// maxChecks is how many statements are checked at once.
+	maxChecks = 2
+	// maxCheck is how long one may take: maxGrowth bounds all but its constants.
+	maxCheck = 10 * time.Second
+)
 
 // NewDuckDB makes an engine over the table. Close it when no method runs any more.
 func NewDuckDB(cfg DuckDBConfig, table LakeFiles) (*DuckDB, error) {
@@ -71,8 +81,8 @@ func NewDuckDB(cfg DuckDBConfig, table LakeFiles) (*DuckDB, error) {
 		return nil, fmt.Errorf("DuckDB temporary space of %d bytes: must not be negative", cfg.MaxTemp)
 	case cfg.Threads < 1:
 		return nil, fmt.Errorf("DuckDB with %d threads: at least 1 is needed", cfg.Threads)
-	case cfg.TempDir == "" || cfg.Room == nil || cfg.Now == nil:
-		return nil, errors.New("DuckDB needs a temporary directory, its room and a clock")
+	case cfg.TempDir == "" || cfg.Room == nil || cfg.Now == nil || cfg.Worker == nil:
+		return nil, errors.New("DuckDB needs a temporary directory, its room, a clock and a worker")
 	}
 	if err := os.MkdirAll(cfg.TempDir, 0o700); err != nil {
 		return nil, fmt.Errorf("preparing DuckDB's temporary directory: %w", err)
@@ -82,84 +92,86 @@ func NewDuckDB(cfg DuckDBConfig, table LakeFiles) (*DuckDB, error) {
 		return nil, err
 	}
 	d := &DuckDB{cfg: cfg, table: table, macros: macros, checks: make(chan struct{}, maxChecks)}
-	checking := sessionLimits{memory: minMemory, threads: 1, directory: d.nextTempDir(), bindOnly: true}
-	d.checker, err = openSession(checking, macros, "", nil)
+	d.parser, err = openEmpty(workerLimits{minMemory, 1, d.nextTempDir()})
 	if err != nil {
 		return nil, err
 	}
-	if d.growth, err = d.checker.macroGrowth(); err != nil {
-		d.checker.close()
+	// Nothing will run, so nothing need be optimised.
+	d.checking = "PRAGMA disable_optimizer;\n" + sessionScript(macros.script(""), nil, 0)
+	if err := d.parser.exec(d.checking); err != nil {
+		d.parser.close()
+		return nil, fmt.Errorf("preparing DuckDB: %w", err)
+	}
+	if d.growth, err = d.parser.macroGrowth(); err != nil {
+		d.parser.close()
 		return nil, fmt.Errorf("reading DuckDB's macros: %w", err)
 	}
-	d.spare.open = func() (*emptyDB, error) {
-		limits := sessionLimits{memory: cfg.MemoryLimit, threads: cfg.Threads, directory: d.nextTempDir()}
-		c, err := openEmpty(limits)
-		return &emptyDB{c, limits}, err
+	d.processes.start = func() (*sqlProcess, error) {
+		cmd, err := d.cfg.Worker()
+		if err != nil {
+			return nil, err
+		}
+		return startSQLProcess(cmd, workerLimits{cfg.MemoryLimit, cfg.Threads, d.nextTempDir()})
 	}
-	d.spare.refill()
 	return d, nil
 }
 
 // Close frees the engine.
 func (d *DuckDB) Close() {
-	d.spare.close()
-	d.checker.close()
+	d.processes.close()
+	d.parser.close()
 }
 
 // nextTempDir names a directory that DuckDB makes once it spills.
 func (d *DuckDB) nextTempDir() string {
-	return filepath.Join(d.cfg.TempDir, "run-"+strconv.FormatUint(d.runs.Add(1), 10))
+	return filepath.Join(d.cfg.TempDir, "run-"+strconv.FormatUint(d.dirs.Add(1), 10))
 }
 
 // Check implements query.SQL. It parses and binds the statement against an empty table, and compares the number of
 // parameters.
 func (d *DuckDB) Check(ctx context.Context, sql string, parameters []string) error {
-	_, err := d.check(ctx, sql, parameters)
-	return err
-}
-
-func (d *DuckDB) check(ctx context.Context, sql string, parameters []string) (*sqlStatement, error) {
 	select {
 	case d.checks <- struct{}{}:
 		defer func() { <-d.checks }()
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, maxCheck, refuseSQL("the statement takes longer than %v to prepare", maxCheck))
+	defer cancel()
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	c, err := d.checker.share()
+	s, err := d.parse(sql)
+	if err != nil {
+		return err
+	}
+	end, err := d.work(ctx, workerJob{Prepare: d.checking, SQL: s.text, Start: s.start, Parameters: parameters, CheckOnly: true}, nil)
+	if err == nil {
+		err = end.Failure.err()
+	}
+	return firstOf(ctx, s.explain(err, "", nil))
+}
+
+// parse translates a statement and refuses what may not run. It does not bind it.
+func (d *DuckDB) parse(sql string) (*sqlStatement, error) {
+	c, err := d.parser.share()
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
-	defer c.interruptWhenDone(ctx)()
-
-	s, err := newStatement(sql, d.growth, c.serialize)
-	if err != nil {
-		return nil, firstOf(ctx, err)
-	}
-	prepared, err := c.prepareQuery(s)
-	if err != nil {
-		return nil, firstOf(ctx, s.explain(err, "", nil))
-	}
-	defer prepared.close()
-	if want := prepared.parameters(); want != len(parameters) {
-		return nil, refuseSQL("the statement has %d parameter(s), %d given", want, len(parameters))
-	}
-	return s, nil
+	return newStatement(sql, d.growth, c.serialize)
 }
 
 // prepareQuery prepares a statement that DuckDB itself takes for a query, or for an EXPLAIN of what it takes for one: it
-// is asked about the explained part alone as well, since EXPLAIN ANALYZE runs it, whatever it is.
-func (c *duckdbConn) prepareQuery(s *sqlStatement) (*duckdbStatement, error) {
-	prepared, err := c.prepare(s.text)
+// is asked about the explained part, which starts at start, alone as well, since EXPLAIN ANALYZE runs it, whatever it is.
+func (c *duckdbConn) prepareQuery(sql string, start int) (*duckdbStatement, error) {
+	prepared, err := c.prepare(sql)
 	if err != nil {
 		return nil, err
 	}
 	reads := prepared.isQuery()
-	if s.start > 0 && prepared.isExplain() {
-		explained, err := c.prepare(s.text[s.start:])
+	if start > 0 && prepared.isExplain() {
+		explained, err := c.prepare(sql[start:])
 		if err != nil {
 			prepared.close()
 			return nil, err
@@ -233,7 +245,7 @@ func firstOf(ctx context.Context, err error) error {
 // those read from files.
 func (d *DuckDB) Run(ctx context.Context, sql string, parameters []string, result io.Writer) (query.Statistics, error) {
 	start := d.cfg.Now()
-	s, err := d.check(ctx, sql, parameters)
+	s, err := d.parse(sql)
 	if err != nil {
 		return query.Statistics{}, err
 	}
@@ -245,53 +257,41 @@ func (d *DuckDB) Run(ctx context.Context, sql string, parameters []string, resul
 	if err != nil {
 		return query.Statistics{}, err
 	}
-	db, err := d.spare.take()
+	temp := min(d.cfg.MaxTemp, room)
+	end, err := d.work(ctx, workerJob{
+		Prepare: sessionScript(d.macros.script(s.text), files, temp), SQL: s.text,
+		Start: s.start, Headings: s.headings, Parameters: parameters,
+	}, result)
+	statistics := query.Statistics{Rows: end.Rows, ScannedBytes: end.Scanned, Elapsed: d.cfg.Now().Sub(start)}
+	if err == nil {
+		err = end.Failure.err()
+	}
 	if err != nil {
-		return query.Statistics{}, err
-	}
-	defer d.spare.refill()
-	c, run := db.conn, db.limits
-	run.temp = min(d.cfg.MaxTemp, room)
-	if err := c.become(run, d.macros, s.text, files); err != nil {
-		c.close()
-		return query.Statistics{}, err
-	}
-	rows, scanned, err := s.run(ctx, c, parameters, result)
-	c.close()
-	if removeErr := os.RemoveAll(run.directory); err == nil && removeErr != nil {
-		err = fmt.Errorf("removing spilled data: %w", removeErr)
-	}
-	statistics := query.Statistics{Rows: rows, ScannedBytes: scanned, Elapsed: d.cfg.Now().Sub(start)}
-	if err != nil {
-		return statistics, firstOf(ctx, s.explain(err, run.String(), d.secrets(files)))
+		limits := fmt.Sprintf("%d and %d MiB", d.cfg.MemoryLimit>>20, temp>>20)
+		return statistics, firstOf(ctx, s.explain(err, limits, d.secrets(files)))
 	}
 	return statistics, nil
 }
 
-// run streams the statement's result as CSV.
-func (s *sqlStatement) run(
-	ctx context.Context, c *duckdbConn, parameters []string, result io.Writer,
-) (rows, scanned int64, err error) {
-	defer c.interruptWhenDone(ctx)()
-	prepared, err := c.prepareQuery(s)
+// work has a worker do the job.
+func (d *DuckDB) work(ctx context.Context, job workerJob, result io.Writer) (workerEnd, error) {
+	p, err := d.processes.take()
 	if err != nil {
-		return 0, 0, err
+		return workerEnd{}, err
 	}
-	defer prepared.close()
-	if err := prepared.bind(parameters); err != nil {
-		return 0, 0, err
+	end, err := p.run(ctx, job, result)
+	again := err == nil && !end.Used
+	if !again {
+		p.close()
 	}
-	if err := ctx.Err(); err != nil {
-		return 0, 0, err
+	removeErr := os.RemoveAll(p.limits.Directory)
+	if again {
+		d.processes.putBack(p)
 	}
-	running, err := prepared.stream()
-	if err != nil {
-		return 0, 0, err
+	if err == nil && removeErr != nil {
+		err = fmt.Errorf("removing spilled data: %w", removeErr)
 	}
-	csv := csvWriter{out: result}
-	err = csv.copy(running, s.headings)
-	running.close()
-	return csv.rows, c.bytesRead(), err
+	return end, err
 }
 
 // secrets are the directories that no message to a client may name.

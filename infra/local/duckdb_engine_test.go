@@ -254,34 +254,6 @@ func TestSpills(t *testing.T) {
 	}
 }
 
-// Every run has a database that none had before, opened ahead or not; and one that can't be opened is told of.
-func TestEveryRunHasANewDatabase(t *testing.T) {
-	t.Parallel()
-	engine := newTestEngine(t)
-	used := map[string]bool{}
-	open := engine.spare.open
-	engine.spare.opening.Wait()
-	for range 3 {
-		db := engine.spare.ready
-		if db == nil || used[db.limits.directory] {
-			t.Fatalf("the spare database is %+v", db)
-		}
-		used[db.limits.directory] = true
-		wantCSV(t, engine, "SELECT 1 AS n", "\"n\"\n\"1\"\n")
-		engine.spare.opening.Wait()
-	}
-	broken := errors.New("out of handles")
-	engine.spare.open = func() (*emptyDB, error) { return nil, broken }
-	wantCSV(t, engine, "SELECT 1 AS n", "\"n\"\n\"1\"\n") // on the spare one
-	engine.spare.opening.Wait()
-	if _, err := runSQL(t, engine, "SELECT 1"); !errors.Is(err, broken) {
-		t.Errorf("without a database: %v", err)
-	}
-	engine.spare.opening.Wait()
-	engine.spare.open = open
-	wantCSV(t, engine, "SELECT 1 AS n", "\"n\"\n\"1\"\n")
-}
-
 func TestRunsAreIsolated(t *testing.T) {
 	t.Parallel()
 	engine := newTestEngine(t, testLake(t)...)
@@ -308,8 +280,9 @@ func TestDuckDBConfig(t *testing.T) {
 		"TempDir":     func(c *DuckDBConfig) { c.TempDir = "" },
 		"Room":        func(c *DuckDBConfig) { c.Room = nil },
 		"Now":         func(c *DuckDBConfig) { c.Now = nil },
+		"Worker":      func(c *DuckDBConfig) { c.Worker = nil },
 	} {
-		cfg := DuckDBConfig{TempDir: t.TempDir(), MaxTemp: 0, Room: anyRoom, MemoryLimit: testMemory, Threads: 1, Now: time.Now}
+		cfg := DuckDBConfig{TempDir: t.TempDir(), MaxTemp: 0, Room: anyRoom, MemoryLimit: testMemory, Threads: 1, Now: time.Now, Worker: testWorker}
 		change(&cfg)
 		if d, err := NewDuckDB(cfg, parquetFiles(nil)); err == nil {
 			d.Close()

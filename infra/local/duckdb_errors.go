@@ -47,17 +47,17 @@ var statementErrors = []string{
 // secrets are paths that no client may see: an error that quotes one is about a file, so it is internal.
 func (s *sqlStatement) explain(err error, limits string, secrets []string) error {
 	var native *duckdbError
+	if errors.Is(err, errOutOfMemory) {
+		return exceeded(limits)
+	}
 	if !errors.As(err, &native) {
 		return err
 	}
 	r := parseDuckDBReport(native.raw)
 	secret := slices.ContainsFunc(secrets, func(path string) bool { return strings.Contains(r.Message, path) })
 	switch {
-	case r.Type == "Out of Memory" && limits == "":
-		return refuseSQL("the statement is too large")
-	case r.Type == "Out of Memory":
-		return fmt.Errorf("%w: the query needs more memory or temporary disk space than it may use (%s)",
-			query.ErrLimit, limits)
+	case r.outOfMemory():
+		return exceeded(limits)
 	case secret || !slices.Contains(statementErrors, r.Type):
 		return fmt.Errorf("DuckDB: %s: %s", r.Type, r.Message)
 	}
@@ -69,6 +69,19 @@ func (s *sqlStatement) explain(err error, limits string, secrets []string) error
 	}
 	line, column := s.place(s.origin(position))
 	return refuseSQL("line %d, column %d: %s", line, column, message)
+}
+
+// outOfMemory knows an allocation that failed. That of a value that DuckDB does not count is told as C++ does; or, where one
+// of several threads has met it, as an interrupt, and nobody interrupts a run: what is to end is killed.
+func (r duckdbReport) outOfMemory() bool {
+	return r.Type == "Out of Memory" || r.Type == "INTERRUPT" || strings.Contains(r.Message, "bad_alloc")
+}
+
+func exceeded(limits string) error {
+	if limits == "" {
+		return refuseSQL("the statement takes too much memory before it runs: it, or a constant that it makes, is too large")
+	}
+	return fmt.Errorf("%w: the query needs more memory or temporary disk space than it may use (%s)", query.ErrLimit, limits)
 }
 
 // maxMessage bounds what an error may quote, in bytes: DuckDB quotes whole values, and a value can be a whole document.

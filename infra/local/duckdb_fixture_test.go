@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +24,15 @@ const testMemory = 128 << 20
 
 func anyRoom() (int64, error) { return math.MaxInt64, nil }
 
+// testWorker is this test binary as a worker (TestMain).
+func testWorker() (*exec.Cmd, error) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), asWorker+"=1")
+	return cmd, nil
+}
+
+const asWorker = "PENSTOCK_TEST_AS_SQL_WORKER"
+
 // newTestEngine makes an engine over the files.
 func newTestEngine(t testing.TB, files ...string) *DuckDB {
 	t.Helper()
@@ -33,12 +44,34 @@ func newEngineWith(t testing.TB, memory int64, files ...string) *DuckDB {
 	t.Helper()
 	d, err := NewDuckDB(DuckDBConfig{
 		TempDir: filepath.Join(t.TempDir(), "spill"), MaxTemp: 1 << 30, Room: anyRoom, MemoryLimit: memory, Threads: 2, Now: time.Now,
+		Worker: testWorker,
 	}, parquetFiles(files))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Close)
 	return d
+}
+
+// openDatabase opens one that nothing has been done with.
+func openDatabase(t *testing.T) *duckdbConn {
+	t.Helper()
+	c, err := openEmpty(workerLimits{testMemory, 1, filepath.Join(t.TempDir(), "spill")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.close)
+	return c
+}
+
+// openSession opens one as a run has it.
+func openSession(t *testing.T, macros string, files []string) *duckdbConn {
+	t.Helper()
+	c := openDatabase(t)
+	if err := c.exec(sessionScript(macros, files, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // writeParquet writes rows, a SELECT with the columns that it has of the events table, as a Parquet file with the

@@ -1,11 +1,8 @@
 package local
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
 
 	duckdb "github.com/duckdb/duckdb-go-bindings"
 )
@@ -64,37 +61,6 @@ func (c *duckdbConn) close() {
 	duckdb.Disconnect(&c.conn)
 	if c.db != nil {
 		duckdb.Close(c.db)
-	}
-}
-
-// interruptAgain is how often an interrupt is repeated: DuckDB forgets one that comes just before a query starts.
-const interruptAgain = 20 * time.Millisecond
-
-// interruptWhenDone interrupts whatever runs on c once ctx ends, until the returned function is called. That function
-// waits for the watcher, so that c may be closed after it.
-func (c *duckdbConn) interruptWhenDone(ctx context.Context) (stop func()) {
-	finished := make(chan struct{})
-	var watcher sync.WaitGroup
-	watcher.Go(func() {
-		select {
-		case <-finished:
-			return
-		case <-ctx.Done():
-		}
-		tick := time.NewTicker(interruptAgain)
-		defer tick.Stop()
-		for {
-			duckdb.Interrupt(c.conn)
-			select {
-			case <-finished:
-				return
-			case <-tick.C:
-			}
-		}
-	})
-	return func() {
-		close(finished)
-		watcher.Wait()
 	}
 }
 

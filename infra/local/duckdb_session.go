@@ -12,36 +12,12 @@ import (
 // hold or reach anything else. Every run has a session of its own: no run sees another, and each has a memory limit of
 // its own.
 
-// sessionLimits bound a session.
-type sessionLimits struct {
-	memory, temp int64 // bytes
-	threads      int
-	directory    string // for spilled data
-	bindOnly     bool   // nothing will run, so nothing need be optimised: folding constants would run them
-}
-
-// String words the limits for an error message.
-func (l sessionLimits) String() string { return fmt.Sprintf("%d and %d MiB", l.memory>>20, l.temp>>20) }
-
-// openSession opens a locked session over the files (none: an empty table) with the macros that sql names.
-func openSession(l sessionLimits, macros macroLibrary, sql string, files []string) (*duckdbConn, error) {
-	c, err := openEmpty(l)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.become(l, macros, sql, files); err != nil {
-		c.close()
-		return nil, err
-	}
-	return c, nil
-}
-
-// openEmpty opens the database of a session to be. Of the limits it needs all but temp.
-func openEmpty(l sessionLimits) (*duckdbConn, error) {
+// openEmpty opens the database of a session to be.
+func openEmpty(l workerLimits) (*duckdbConn, error) {
 	return openDuckDB(map[string]string{
-		"threads":                         strconv.Itoa(l.threads),
-		"memory_limit":                    bytesSetting(l.memory),
-		"temp_directory":                  l.directory,
+		"threads":                         strconv.Itoa(l.Threads),
+		"memory_limit":                    bytesSetting(l.Memory),
+		"temp_directory":                  l.Directory,
 		"autoload_known_extensions":       "false",
 		"autoinstall_known_extensions":    "false",
 		"allow_community_extensions":      "false",
@@ -52,27 +28,22 @@ func openEmpty(l sessionLimits) (*duckdbConn, error) {
 	})
 }
 
-// become makes a session of an empty database: the files and the macros, and then the lock.
-func (c *duckdbConn) become(l sessionLimits, macros macroLibrary, sql string, files []string) error {
+// sessionScript makes a session of an empty database: macros and files (none: an empty table), and then the lock. temp is
+// the most that may be spilled, in bytes.
+func sessionScript(macros string, files []string, temp int64) string {
 	var script strings.Builder
 	script.WriteString("SET TimeZone = 'UTC';\nSET integer_division = true;\n")
 	script.WriteString("SET enable_profiling = 'no_output';\n" +
 		`SET custom_profiling_settings = '{"TOTAL_BYTES_READ": "true"}';` + "\n")
 	// As a setting at opening it would be shown but not obeyed.
-	script.WriteString("SET max_temp_directory_size = '" + bytesSetting(l.temp) + "';\n")
-	if l.bindOnly {
-		script.WriteString("PRAGMA disable_optimizer;\n")
-	}
-	script.WriteString(macros.script(sql))
+	script.WriteString("SET max_temp_directory_size = '" + bytesSetting(temp) + "';\n")
+	script.WriteString(macros)
 	script.WriteString(eventsView(files))
 	// DuckDB asks once for the pattern and once for the file that it finds.
 	script.WriteString("SET allowed_paths = [" + sqlStrings(append(globPatterns(files), files...)) + "];\n")
 	// From here on only those files can be opened, and no setting can be changed back.
 	script.WriteString("SET enable_external_access = false;\nSET lock_configuration = true;\n")
-	if err := c.exec(script.String()); err != nil {
-		return fmt.Errorf("preparing DuckDB: %w", err)
-	}
-	return nil
+	return script.String()
 }
 
 func bytesSetting(n int64) string { return strconv.FormatInt(n, 10) + "B" }

@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"os"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -10,7 +11,14 @@ import (
 	"penstock/ingest"
 )
 
+// TestMain lets the test binary be the worker that SQL runs in.
 func TestMain(m *testing.M) {
+	if os.Getenv(asWorker) != "" {
+		if err := ServeSQL(os.Stdin, os.Stdout); err != nil {
+			panic(err)
+		}
+		return
+	}
 	goleak.VerifyTestMain(m,
 		// fasthttp keeps one goroutine in a process that renders the Date header, and one that ends at its next look at
 		// idle workers, up to 10 s later.

@@ -75,8 +75,9 @@ func TestOrdinaryNestingIsAccepted(t *testing.T) {
 
 func TestChecksWaitForTheirTurn(t *testing.T) {
 	t.Parallel()
+	engine := newTestEngine(t)
 	synctest.Test(t, func(t *testing.T) {
-		engine := newTestEngine(t)
+		engine.checks = make(chan struct{}, maxChecks)
 		for range maxChecks {
 			engine.checks <- struct{}{}
 		}
@@ -98,5 +99,7 @@ func TestChecksWaitForTheirTurn(t *testing.T) {
 		if err := engine.Check(t.Context(), "SELECT 1", nil); err != nil {
 			t.Error(err)
 		}
+		engine.processes.ready.close() // it belongs to the bubble
+		engine.processes.ready = nil
 	})
 }

@@ -90,21 +90,14 @@ CREATE MACRO concat(a, b) AS a || b, (a, b, c) AS a || b || c, (a, b, c, d) AS a
   (a, b, c, d, e) AS a || b || c || d || e, (a, b, c, d, e, f) AS a || b || c || d || e || f,
   (a, b, c, d, e, f, g) AS a || b || c || d || e || f || g,
   (a, b, c, d, e, f, g, h) AS a || b || c || d || e || f || g || h;
--- A bound, since strings are outside of DuckDB's memory limit, and there may be some thousands of rows at a time.
-CREATE MACRO lpad(s, n, pad) AS CASE WHEN n > 10000 THEN error('lpad: more than 10000 characters')
-  ELSE system.main.lpad(s, n, pad) END;
-CREATE MACRO rpad(s, n, pad) AS CASE WHEN n > 10000 THEN error('rpad: more than 10000 characters')
-  ELSE system.main.rpad(s, n, pad) END;
 CREATE MACRO codepoint(s) AS ord(s);
--- Trino's own bound; a call takes the product of the lengths and can't be interrupted.
+-- Trino's own bound: a call takes the product of the lengths.
 CREATE MACRO levenshtein_distance(a, b) AS CASE WHEN length(a) * length(b) > 1000000
   THEN error('levenshtein_distance: the strings are too long') ELSE levenshtein(a, b) END;
 CREATE MACRO hamming_distance(a, b) AS hamming(a, b);
--- DuckDB's format has {} for %s. The width is bounded like lpad's length.
-CREATE MACRO athena_format(f) AS CASE WHEN regexp_matches(system.main.replace(f, '%%', ''), '%[^%a-zA-Z]*([0-9]{5}|\*)')
-  THEN error('format: a width has at most 4 digits') ELSE f END;
-CREATE MACRO format(f, a) AS printf(athena_format(f), a), (f, a, b) AS printf(athena_format(f), a, b),
-  (f, a, b, c) AS printf(athena_format(f), a, b, c), (f, a, b, c, d) AS printf(athena_format(f), a, b, c, d);
+-- DuckDB's format has {} for %s.
+CREATE MACRO format(f, a) AS printf(f, a), (f, a, b) AS printf(f, a, b), (f, a, b, c) AS printf(f, a, b, c),
+  (f, a, b, c, d) AS printf(f, a, b, c, d);
 CREATE MACRO regexp_like(s, pattern) AS regexp_matches(s, pattern);
 -- NULL where nothing matches, where DuckDB has an empty string.
 CREATE MACRO regexp_extract(s, pattern) AS CASE WHEN regexp_matches(s, pattern)

@@ -26,7 +26,7 @@ func refuseSQL(format string, args ...any) error {
 }
 
 // newStatement translates the SQL and checks, on DuckDB's own syntax tree, that it is one statement that only reads the
-// lake. DuckDB's settings forbid access to files as well (openSession); this is the first of two fences, and the one
+// lake. DuckDB's settings forbid access to files as well (sessionScript); this is the first of two fences, and the one
 // with the better messages. serialize gives the tree of a statement as JSON.
 func newStatement(
 	sql string, macros map[string]macroGrowth, serialize func(sql string) ([]byte, error),

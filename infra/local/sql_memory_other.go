@@ -1,0 +1,12 @@
+//go:build !linux
+
+package local
+
+// memoryBound is nothing: other systems don't bound what a process takes. DuckDB's own limit remains.
+type memoryBound struct{}
+
+func newMemoryBound() (*memoryBound, error) { return &memoryBound{}, nil }
+
+func (*memoryBound) set(int64) error { return nil }
+
+func (*memoryBound) used() bool { return false }
