@@ -16,7 +16,24 @@ import (
 type duckdbReport struct {
 	Type     string `json:"exception_type"`
 	Message  string `json:"exception_message"`
-	Position string `json:"position"`
+	Position string `json:"position,omitempty"`
+}
+
+// maxReport bounds an error as it comes from DuckDB, in bytes: values that it quotes may be of any length.
+const maxReport = 64 << 10
+
+// shortened is an error that says the same in fewer than some maxReport bytes.
+func (e *duckdbError) shortened() *duckdbError {
+	if len(e.raw) <= maxReport {
+		return e
+	}
+	r := parseDuckDBReport(e.raw)
+	r.Message = shortenTo(maxReport/8, r.Message) // JSON may take six bytes for one
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return &duckdbError{r.Type + " Error: " + r.Message}
+	}
+	return &duckdbError{string(raw)}
 }
 
 // parseDuckDBReport reads an error of DuckDB: JSON, sometimes behind "Parser Error: ", sometimes followed by more.
@@ -62,7 +79,7 @@ func (s *sqlStatement) explain(err error, limits string, secrets []string) error
 		return fmt.Errorf("DuckDB: %s: %s", r.Type, r.Message)
 	}
 	message, _, _ := strings.Cut(r.Message, "\n\nLINE ")
-	message = shortenMessage(strings.TrimSpace(message))
+	message = shortenTo(maxMessage, strings.TrimSpace(message))
 	position, noPosition := strconv.Atoi(r.Position)
 	if noPosition != nil || !s.startsToken(position) {
 		return refuseSQL("%s", message)
@@ -87,11 +104,11 @@ func exceeded(limits string) error {
 // maxMessage bounds what an error may quote, in bytes: DuckDB quotes whole values, and a value can be a whole document.
 const maxMessage = 1000
 
-func shortenMessage(message string) string {
-	if len(message) <= maxMessage {
+func shortenTo(limit int, message string) string {
+	if len(message) <= limit {
 		return message
 	}
-	return strings.ToValidUTF8(message[:maxMessage], "") + "…"
+	return strings.ToValidUTF8(message[:limit], "") + "…"
 }
 
 // startsToken reports whether a token starts at the offset of the translated text. Where it doesn't, the offset is one

@@ -1,11 +1,15 @@
 package local
 
 import (
+	"bytes"
+	"encoding/gob"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"penstock/consumer/query"
@@ -118,5 +122,40 @@ func TestWorkerThatDoesNotStart(t *testing.T) {
 	engine.cfg.Worker = func() (*exec.Cmd, error) { return nil, nobody }
 	if err := engine.Check(t.Context(), "SELECT 1", nil); !errors.Is(err, nobody) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A worker's values may be larger than the memory that whoever hears of them has for them.
+func TestWorkerAnswersAreShort(t *testing.T) {
+	t.Parallel()
+	var failures, csv bytes.Buffer
+	for _, quoted := range []string{strings.Repeat("x", 1<<20), strings.Repeat("\x01é", 1<<20)} {
+		raw, err := json.Marshal(duckdbReport{Type: "Conversion", Message: "Could not convert string '" + quoted, Position: "7"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newWorkerFailure(&duckdbError{string(raw)})
+		if err := gob.NewEncoder(&failures).Encode(f); err != nil || failures.Len() > maxReport {
+			t.Errorf("%d bytes, %v", failures.Len(), err)
+		}
+		failures.Reset()
+		if r := parseDuckDBReport(f.DuckDB); r.Type != "Conversion" || !strings.HasPrefix(r.Message, "Could not convert") || r.Position != "7" {
+			t.Errorf("got %.200s", f.DuckDB)
+		}
+	}
+	row := bytes.Repeat([]byte("y"), 3*csvFlushAt+1)
+	if n, err := (csvChunks{gob.NewEncoder(&csv)}).Write(row); n != len(row) || err != nil {
+		t.Fatal(n, err)
+	}
+	var got []byte
+	for answers := gob.NewDecoder(&csv); len(got) < len(row); {
+		var a workerAnswer
+		if err := answers.Decode(&a); err != nil || len(a.CSV) > csvFlushAt {
+			t.Fatalf("%d bytes, %v", len(a.CSV), err)
+		}
+		got = append(got, a.CSV...)
+	}
+	if !bytes.Equal(got, row) {
+		t.Error("another row came")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"penstock/consumer/query"
@@ -119,10 +120,11 @@ func (w *worker) check(job workerJob) error {
 		if err != nil {
 			return err
 		}
-		w.checker = checker
 		if err := checker.exec(job.Prepare); err != nil {
+			checker.close()
 			return errors.New("preparing DuckDB: " + err.Error()) // no fault of the statement's
 		}
+		w.checker = checker
 	}
 	if err := w.bound.set(0); err != nil {
 		return err
@@ -148,14 +150,17 @@ func (w *worker) run(job workerJob, result io.Writer) (rows, scanned int64, err 
 	return job.run(c, result)
 }
 
-// csvChunks sends what is written to it.
+// csvChunks sends what is written to it, in parts that don't grow with the rows: whoever gets them has no bound of his own.
 type csvChunks struct{ answers *gob.Encoder }
 
-func (c csvChunks) Write(p []byte) (int, error) {
-	if err := c.answers.Encode(workerAnswer{CSV: p}); err != nil {
-		return 0, err
+func (c csvChunks) Write(p []byte) (n int, err error) {
+	for part := range slices.Chunk(p, csvFlushAt) {
+		if err := c.answers.Encode(workerAnswer{CSV: part}); err != nil {
+			return n, err
+		}
+		n += len(part)
 	}
-	return len(p), nil
+	return n, nil
 }
 
 // prepare parses and binds the statement.
@@ -218,7 +223,7 @@ func newWorkerFailure(err error) *workerFailure {
 	case err == nil:
 		return nil
 	case errors.As(err, &native):
-		return &workerFailure{DuckDB: native.raw}
+		return &workerFailure{DuckDB: native.shortened().raw}
 	}
 	for kind, sentinel := range failureSentinels {
 		if errors.Is(err, sentinel) {
