@@ -55,7 +55,8 @@ type sqlWorkerCmd struct{}
 // Run runs SQL until the process that started this one ends, or wants it to. Signals are left to that one.
 func (*sqlWorkerCmd) Run(out *output) error { return local.ServeSQL(out.stdin, out.stdout) }
 
-// sqlWorker is the command of this very program as a worker, also after its file was replaced by another version's.
+// sqlWorker is the command of this program as a worker; on Linux of this very one, also after its file was replaced by
+// another version's.
 func sqlWorker() (*exec.Cmd, error) {
 	program, err := os.Executable()
 	if err != nil {

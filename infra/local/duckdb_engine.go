@@ -34,7 +34,7 @@ type DuckDBConfig struct {
 	// Room is how many bytes of disk there are for a run that starts now to spill.
 	Room func() (int64, error)
 	// MemoryLimit is the memory of one run's operators, in bytes; at least 64 MiB. On Linux all that a run takes is bounded,
-	// by twice that and 512 MiB.
+	// by twice that and 512 MiB beyond what its process held before.
 	MemoryLimit int64
 	// Threads of one run; at least 1.
 	Threads int
@@ -66,9 +66,9 @@ var _ query.SQL = (*DuckDB)(nil)
 const minMemory = 64 << 20
 
 const (
-	// maxChecks is how many statements are checked at once.
+	// maxChecks is how many statements are parsed or checked at once.
 	maxChecks = 2
-	// maxCheck is how long one may take: maxGrowth bounds all but its constants.
+	// maxCheck is how long binding one may take: maxGrowth bounds all but its constants.
 	maxCheck = 10 * time.Second
 )
 
@@ -116,8 +116,11 @@ func NewDuckDB(cfg DuckDBConfig, table LakeFiles) (*DuckDB, error) {
 	return d, nil
 }
 
-// Close frees the engine.
+// Close frees the engine. It waits for checks under way.
 func (d *DuckDB) Close() {
+	for range maxChecks {
+		d.checks <- struct{}{}
+	}
 	d.processes.close()
 	d.parser.close()
 }
@@ -130,17 +133,13 @@ func (d *DuckDB) nextTempDir() string {
 // Check implements query.SQL. It parses and binds the statement against an empty table, and compares the number of
 // parameters.
 func (d *DuckDB) Check(ctx context.Context, sql string, parameters []string) error {
-	select {
-	case d.checks <- struct{}{}:
-		defer func() { <-d.checks }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	leave, err := d.enter(ctx)
+	if err != nil {
+		return err
 	}
+	defer leave()
 	ctx, cancel := context.WithTimeoutCause(ctx, maxCheck, refuseSQL("the statement takes longer than %v to prepare", maxCheck))
 	defer cancel()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
 	s, err := d.parse(sql)
 	if err != nil {
 		return err
@@ -149,7 +148,20 @@ func (d *DuckDB) Check(ctx context.Context, sql string, parameters []string) err
 	if err == nil {
 		err = end.Failure.err()
 	}
-	return firstOf(ctx, s.explain(err, "", nil))
+	return firstOf(ctx, s.explain(err, "", d.secrets(nil)))
+}
+
+// enter waits for a place among those that parse.
+func (d *DuckDB) enter(ctx context.Context) (leave func(), err error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	select {
+	case d.checks <- struct{}{}:
+		return func() { <-d.checks }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // parse translates a statement and refuses what may not run. It does not bind it.
@@ -245,7 +257,12 @@ func firstOf(ctx context.Context, err error) error {
 // those read from files.
 func (d *DuckDB) Run(ctx context.Context, sql string, parameters []string, result io.Writer) (query.Statistics, error) {
 	start := d.cfg.Now()
+	leave, err := d.enter(ctx)
+	if err != nil {
+		return query.Statistics{}, err
+	}
 	s, err := d.parse(sql)
+	leave()
 	if err != nil {
 		return query.Statistics{}, err
 	}
@@ -280,7 +297,7 @@ func (d *DuckDB) work(ctx context.Context, job workerJob, result io.Writer) (wor
 		return workerEnd{}, err
 	}
 	end, err := p.run(ctx, job, result)
-	again := err == nil && !end.Used
+	again := err == nil && !end.Used && !end.Failure.spoils()
 	if !again {
 		p.close()
 	}

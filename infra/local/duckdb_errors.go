@@ -64,8 +64,13 @@ var statementErrors = []string{
 // secrets are paths that no client may see: an error that quotes one is about a file, so it is internal.
 func (s *sqlStatement) explain(err error, limits string, secrets []string) error {
 	var native *duckdbError
-	if errors.Is(err, errOutOfMemory) {
+	switch {
+	case errors.Is(err, errOutOfMemory):
 		return exceeded(limits)
+	case errors.Is(err, errKilled) && limits == "":
+		return fmt.Errorf("%w: %w", query.ErrBusy, err)
+	case errors.Is(err, errKilled):
+		return fmt.Errorf("%w: %w", query.ErrLimit, err)
 	}
 	if !errors.As(err, &native) {
 		return err
@@ -75,7 +80,7 @@ func (s *sqlStatement) explain(err error, limits string, secrets []string) error
 	switch {
 	case r.outOfMemory():
 		return exceeded(limits)
-	case secret || !slices.Contains(statementErrors, r.Type):
+	case secret || !r.ofStatement():
 		return fmt.Errorf("DuckDB: %s: %s", r.Type, r.Message)
 	}
 	message, _, _ := strings.Cut(r.Message, "\n\nLINE ")
@@ -91,8 +96,11 @@ func (s *sqlStatement) explain(err error, limits string, secrets []string) error
 // outOfMemory knows an allocation that failed. That of a value that DuckDB does not count is told as C++ does; or, where one
 // of several threads has met it, as an interrupt, and nobody interrupts a run: what is to end is killed.
 func (r duckdbReport) outOfMemory() bool {
-	return r.Type == "Out of Memory" || r.Type == "INTERRUPT" || strings.Contains(r.Message, "bad_alloc")
+	return r.Type == "Out of Memory" || r.Type == "INTERRUPT" || !r.ofStatement() && strings.Contains(r.Message, "bad_alloc")
 }
+
+// ofStatement: the SQL, or a value that it met, is at fault.
+func (r duckdbReport) ofStatement() bool { return slices.Contains(statementErrors, r.Type) }
 
 func exceeded(limits string) error {
 	if limits == "" {

@@ -10,8 +10,7 @@ import (
 )
 
 // DuckDB binds a macro's argument as often as the macro's body names it, and what an alias or a star stands for wherever
-// it is used. Nested, that grows exponentially with the text; and binding can't be interrupted and counts towards no
-// memory limit. So its size is reckoned before DuckDB is let loose on it.
+// it is used. Nested, that grows exponentially with the text. So its size is reckoned before DuckDB is let loose on it.
 
 // maxGrowth is a size that is bound within a second. What nests nothing has fewer nodes than bytes and stays below.
 const maxGrowth = schemas.MaxSQL

@@ -76,6 +76,8 @@ func TestOrdinaryNestingIsAccepted(t *testing.T) {
 func TestChecksWaitForTheirTurn(t *testing.T) {
 	t.Parallel()
 	engine := newTestEngine(t)
+	places := engine.checks
+	defer func() { engine.checks = places }() // those made in the bubble end with it
 	synctest.Test(t, func(t *testing.T) {
 		engine.checks = make(chan struct{}, maxChecks)
 		for range maxChecks {

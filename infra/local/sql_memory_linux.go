@@ -14,37 +14,42 @@ const (
 	keepsLittle = 256 << 20
 )
 
-// memoryBound bounds what this process takes (setrlimit(2), RLIMIT_DATA: memory of its own that it can write to). An
-// allocation beyond that fails.
+// memoryBound bounds what this process takes (setrlimit(2), RLIMIT_DATA: memory of its own that it can write to, stacks of
+// threads too). An allocation beyond that fails.
 type memoryBound struct {
-	first uint64 // what it took before the first run
+	first uint64 // what it took before its first job, ready for it; 0 until then
+	hard  uint64 // the most that may be set
 }
 
 // newMemoryBound makes one, and has the kernel, should memory run out all the same, end this process before others.
 func newMemoryBound() (*memoryBound, error) {
-	const firstToGo = "1000" // proc_pid_oom_score_adj(5)
-	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(firstToGo), 0); err != nil {
+	const firstToGo = "1000"
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte(firstToGo), 0) // proc_pid_oom_score_adj(5): better, but not needed
+	_ = os.WriteFile("/proc/self/comm", []byte("penstock-sql"), 0)     // proc_pid_comm(5): for those who look
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_DATA, &limit); err != nil {
 		return nil, fmt.Errorf("bounding SQL's memory: %w", err)
 	}
-	if err := os.WriteFile("/proc/self/comm", []byte("penstock-sql"), 0); err != nil { // proc_pid_comm(5)
-		return nil, fmt.Errorf("naming SQL's process: %w", err)
-	}
-	taken, err := takenMemory()
-	return &memoryBound{taken}, err
+	return &memoryBound{hard: limit.Max}, nil
 }
 
-// set bounds the run that begins, whose operators may have so many bytes.
-func (*memoryBound) set(operators int64) error {
+// set bounds the job that begins, whose operators may have so many bytes.
+func (b *memoryBound) set(operators int64) error {
 	taken, err := takenMemory()
 	if err != nil {
 		return err
 	}
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_DATA, &limit); err != nil {
-		return fmt.Errorf("bounding SQL's memory: %w", err)
+	if b.first == 0 {
+		b.first = taken
 	}
-	limit.Cur = min(taken+2*uint64(operators)+outsideDuckDB, limit.Max)
-	if err := syscall.Setrlimit(syscall.RLIMIT_DATA, &limit); err != nil {
+	return b.limit(taken + 2*uint64(operators) + outsideDuckDB)
+}
+
+// lift takes the bound away, between jobs.
+func (b *memoryBound) lift() error { return b.limit(b.hard) }
+
+func (b *memoryBound) limit(bytes uint64) error {
+	if err := syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: min(bytes, b.hard), Max: b.hard}); err != nil {
 		return fmt.Errorf("bounding SQL's memory: %w", err)
 	}
 	return nil

@@ -55,7 +55,7 @@ func startSQLProcess(cmd *exec.Cmd, limits workerLimits) (*sqlProcess, error) {
 	return p, nil
 }
 
-// run does one job. After an error the process has ended, or is about to.
+// run does one job. After an error the process can't be used any more, and the caller must close it.
 func (p *sqlProcess) run(ctx context.Context, job workerJob, result io.Writer) (end workerEnd, err error) {
 	stop := context.AfterFunc(ctx, p.kill)
 	defer stop()
@@ -95,21 +95,25 @@ func (p *sqlProcess) release() {
 	_ = p.out.Close() // all that matters has been read
 }
 
-// errOutOfMemory: a run took more memory than its process may have.
-var errOutOfMemory = errors.New("out of memory")
+var (
+	// errOutOfMemory: a job took more memory than its process may have.
+	errOutOfMemory = errors.New("out of memory")
+	// errKilled: somebody else has ended the process, the kernel most likely, which ends it before others (newMemoryBound).
+	errKilled = errors.New("the query was ended from outside, as when the machine runs out of memory; try again later")
+)
 
-// memoryWords are how a process says that an allocation failed, in C++ and in Go.
-var memoryWords = []string{"bad_alloc", "out of memory", "cannot allocate memory"}
+// memoryWords are how a process says that an allocation failed, in C++, DuckDB and Go, and of a thread's stack.
+var memoryWords = []string{"bad_alloc", "out of memory", "outofmemory", "cannot allocate memory", "pthread_create failed"}
 
 // death is why a process ended in the middle of a job. It waits for that, and kills nobody, to learn the reason.
 func (p *sqlProcess) death() error {
 	p.release()
 	state, said := p.cmd.ProcessState, string(p.stderr.kept)
-	if slices.ContainsFunc(memoryWords, func(words string) bool { return strings.Contains(said, words) }) {
+	if lower := strings.ToLower(said); slices.ContainsFunc(memoryWords, func(words string) bool { return strings.Contains(lower, words) }) {
 		return errOutOfMemory
 	}
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGKILL {
-		return errOutOfMemory // by the kernel; if by us, its end interests nobody
+		return errKilled // unless by us, when ctx has ended
 	}
 	first, _, _ := strings.Cut(said, "\n")
 	return fmt.Errorf("the process that ran SQL ended: %v: %s", state, first)
@@ -167,6 +171,8 @@ func (s *sqlProcesses) putBack(p *sqlProcess) {
 
 // close ends the process that is ready. No other method may run any more.
 func (s *sqlProcesses) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.ready != nil {
 		s.ready.close()
 	}

@@ -60,6 +60,10 @@ func TestWorkerIsUsedAgain(t *testing.T) {
 			_, err := runSQL(t, engine, "SELECT CAST('x' || range AS bigint) FROM range(9)")
 			wantError(t, err, query.ErrStatement, "line 1, column 8: Could not convert string")
 		}, 1},
+		{"a fault that names one of memory's", func(t *testing.T) {
+			_, err := runSQL(t, engine, "SELECT CAST('bad_alloc' || range AS bigint) FROM range(9)")
+			wantError(t, err, query.ErrStatement, "line 1, column 8: Could not convert string 'bad_alloc0'")
+		}, 1},
 		{"after all these", func(t *testing.T) { wantCSV(t, engine, plain, csv) }, 1},
 		{"a writer that fails", func(t *testing.T) {
 			full := errors.New("disk full")
@@ -70,7 +74,7 @@ func TestWorkerIsUsedAgain(t *testing.T) {
 		{"after the failing writer", func(t *testing.T) { wantCSV(t, engine, plain, csv) }, 2},
 		{"killed as it runs", func(t *testing.T) {
 			_, err := engine.Run(t.Context(), forever, nil, doing((*workers)[1].kill))
-			wantError(t, err, query.ErrLimit, "needs more memory")
+			wantError(t, err, query.ErrLimit, "ended from outside")
 		}, 2},
 		{"after the kill", func(t *testing.T) { wantCSV(t, engine, plain, csv) }, 3},
 		{"killed as it waits", func(t *testing.T) {
@@ -158,4 +162,15 @@ func TestWorkerAnswersAreShort(t *testing.T) {
 	if !bytes.Equal(got, row) {
 		t.Error("another row came")
 	}
+}
+
+// What ends a worker is told to whoever can do something about it.
+func TestEndOfAWorker(t *testing.T) {
+	t.Parallel()
+	const limits = "9 and 9 MiB"
+	var s sqlStatement
+	wantError(t, s.explain(errOutOfMemory, limits, nil), query.ErrLimit, "needs more memory or temporary disk space than it may use (9 and 9 MiB)")
+	wantError(t, s.explain(errOutOfMemory, "", nil), query.ErrStatement, "a constant that it makes, is too large")
+	wantError(t, s.explain(errKilled, limits, nil), query.ErrLimit, "ended from outside")
+	wantError(t, s.explain(errKilled, "", nil), query.ErrBusy, "try again")
 }

@@ -28,7 +28,7 @@ var refusedFunctions = map[string]string{
 	"array_resize":    "",
 	"bitstring":       "",
 	"printf":          "; use format",
-	// These take the product of their arguments' lengths, and can't be interrupted.
+	// These take the product of their arguments' lengths.
 	"levenshtein":             "; use levenshtein_distance",
 	"editdist3":               "; use levenshtein_distance",
 	"damerau_levenshtein":     "; use levenshtein_distance",

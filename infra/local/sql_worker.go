@@ -84,7 +84,7 @@ func work(limits workerLimits, jobs <-chan workerJob, answers *gob.Encoder) erro
 	}
 	w := worker{limits: limits, bound: bound}
 	for {
-		if err := bound.set(limits.Memory); err != nil {
+		if err := bound.lift(); err != nil { // of the last job
 			return err
 		}
 		// A database for the next run is opened ahead: that takes 10 ms, which is longer than many a query runs.
@@ -92,6 +92,9 @@ func work(limits workerLimits, jobs <-chan workerJob, answers *gob.Encoder) erro
 			if w.empty, err = openEmpty(limits); err != nil {
 				return err
 			}
+		}
+		if err := bound.set(limits.Memory); err != nil {
+			return err
 		}
 		job := <-jobs
 		var end workerEnd
@@ -118,11 +121,11 @@ func (w *worker) check(job workerJob) error {
 	if w.checker == nil {
 		checker, err := openEmpty(workerLimits{minMemory, 1, w.limits.Directory})
 		if err != nil {
-			return err
+			return errors.New(err.Error()) // no fault of the statement's
 		}
 		if err := checker.exec(job.Prepare); err != nil {
 			checker.close()
-			return errors.New("preparing DuckDB: " + err.Error()) // no fault of the statement's
+			return errors.New("preparing DuckDB: " + err.Error()) // as above
 		}
 		w.checker = checker
 	}
@@ -231,6 +234,17 @@ func newWorkerFailure(err error) *workerFailure {
 		}
 	}
 	return &workerFailure{Text: err.Error()}
+}
+
+// spoils reports whether the worker may be the worse for it.
+func (f *workerFailure) spoils() bool {
+	switch {
+	case f == nil:
+		return false
+	case f.DuckDB != "":
+		return !parseDuckDBReport(f.DuckDB).ofStatement()
+	}
+	return f.Kind == failureInternal
 }
 
 func (f *workerFailure) err() error {
