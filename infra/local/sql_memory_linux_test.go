@@ -46,9 +46,13 @@ func TestValuesAreBounded(t *testing.T) {
 			wantError(t, err, query.ErrLimit, "needs more memory")
 			wantCSV(t, engine, "SELECT 1 AS n", "\"n\"\n\"1\"\n")
 			engine.processes.ready.close()
+			var own syscall.Rusage // a process inherits the peak of the one that started it
+			if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+				t.Fatal(err)
+			}
 			for _, w := range *workers {
 				usage, _ := w.cmd.ProcessState.SysUsage().(*syscall.Rusage)
-				if peak := usage.Maxrss << 10; peak > bound {
+				if peak := usage.Maxrss << 10; peak > max(bound, own.Maxrss<<10) {
 					t.Errorf("a worker took %d MiB, bound %d MiB", peak>>20, bound>>20)
 				}
 			}
