@@ -31,7 +31,7 @@ type localCmd struct {
 	UpkeepInterval time.Duration `default:"5m" env:"PENSTOCK_UPKEEP_INTERVAL" help:"How often the lake is compacted and swept (10s to 24h)."`
 	OrphanAge      time.Duration `default:"1h" env:"PENSTOCK_ORPHAN_AGE" help:"How long a file of the lake stays that nothing refers to any more (1m to 8760h), and always longer than --query-timeout."`
 
-	QueryMemory      byteSize      `default:"1GiB" env:"PENSTOCK_QUERY_MEMORY" help:"Memory of one SQL execution (128MiB to 1TiB); beyond it it spills to disk."`
+	QueryMemory      byteSize      `default:"1GiB" env:"PENSTOCK_QUERY_MEMORY" help:"Memory of one SQL execution (128MiB to 1TiB); beyond it it spills to disk. All that its process takes is bounded by twice that and 512MiB (on Linux)."`
 	QueryMaxSpill    byteSize      `default:"10GiB" env:"PENSTOCK_QUERY_MAX_SPILL" help:"Disk that one SQL execution may spill to (1MiB to 1TiB)."`
 	QueryConcurrency int           `default:"2" env:"PENSTOCK_QUERY_CONCURRENCY" help:"SQL executions at once (1 to 64); more are queued."`
 	QueryTimeout     time.Duration `default:"30m" env:"PENSTOCK_QUERY_TIMEOUT" help:"How long one SQL execution may run (1s to 24h)."`

@@ -204,6 +204,24 @@ func TestManifestFailure(t *testing.T) {
 	}
 }
 
+// A letter whose write failed can be seen, but it is not kept: whoever puts it again must not go on as if it were.
+func TestLogFailureOfADeadLetter(t *testing.T) {
+	t.Parallel()
+	var f faults
+	s := mustOpen(t, testConfig(f.wrap(vfs.NewMem())))
+	t.Cleanup(func() { _ = s.Close() }) // that it has failed is what is tested
+	f.set(isLogSync, errors.New("input/output error"), nil)
+	l := consumer.DeadLetter{
+		Sink: "index", Shard: s.stream.shards[0].id, Position: schemas.Position{Sequence: "1"},
+		Arrived: time.Now(), Reason: "no event", Raw: []byte("x"),
+	}
+	for _, when := range []string{"first", "again"} {
+		if err := s.deadLetters.Put(t.Context(), l); err == nil {
+			t.Errorf("put, %s: no error", when)
+		}
+	}
+}
+
 // A flush that fails is tried again by Pebble; until it succeeds new writes are refused, and reads go on.
 func TestFlushFailure(t *testing.T) {
 	t.Parallel()

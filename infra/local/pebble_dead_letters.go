@@ -51,6 +51,10 @@ func (d *DeadLetters) Put(ctx context.Context, letter consumer.DeadLetter) error
 		return fmt.Errorf("dead letter of %s: %w", letter.Sink, err)
 	}
 	if stored != nil {
+		// It is durable, unless its write has failed, and the store with that: then it is only seen.
+		if err := d.store.health.fatalErr(); err != nil {
+			return fmt.Errorf("dead letter of %s: %w", letter.Sink, err)
+		}
 		return nil
 	}
 	value := appendInt(nil, letter.Arrived.UnixNano())

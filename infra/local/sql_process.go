@@ -115,7 +115,7 @@ func (p *sqlProcess) death() error {
 	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signal() == syscall.SIGKILL {
 		return errKilled // unless by us, when ctx has ended
 	}
-	first, _, _ := strings.Cut(said, "\n")
+	first, _, _ := strings.Cut(said, "\n") // what follows is a stack, if anything
 	return fmt.Errorf("the process that ran SQL ended: %v: %s", state, first)
 }
 
