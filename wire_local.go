@@ -69,6 +69,9 @@ const putBytes = 10 << 20
 // localCalls writes are under way at a time: while one is synced the next is packed. With more of them each sync carries less.
 const localCalls = 2
 
+// localLinger is between two writes under load: a write takes some 0.5 ms of processor, whatever it carries.
+const localLinger = 2 * time.Millisecond
+
 func objectsDir(c *localCmd) string { return filepath.Join(c.Data, "objects") }
 
 // openCore opens the data directory on fsys and builds the core over it; nothing runs yet. A failure leaves nothing open.
@@ -110,7 +113,7 @@ func openCore(ctx context.Context, c *localCmd, fsys vfs.FS, logger *slog.Logger
 	}, erasures.Lake(k.table), k.bodies, letters)
 	k.watermarks = consumer.NewWatermarks(source, k.indexSink, k.table)
 	k.ingest, err = ingest.New(ctx, ingest.Config{
-		Slots: 1, Calls: localCalls, LaneBytes: putBytes, Large: largeRequests, Now: time.Now,
+		Slots: 1, Calls: localCalls, Linger: localLinger, LaneBytes: putBytes, Large: largeRequests, Now: time.Now,
 	},
 		stream, k.bodies, k.store.Claims(), k.store.Ledger(), k.budget)
 	if err != nil {

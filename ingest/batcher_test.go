@@ -22,6 +22,7 @@ import (
 type scenario struct {
 	Shards, Slots int
 	Calls         int
+	Linger        time.Duration
 	LaneBytes     int
 	Limit         int64
 	BodyDelay     time.Duration
@@ -88,6 +89,7 @@ func drawScenario(t *rapid.T) scenario {
 	return scenario{
 		Shards: rapid.IntRange(1, 4).Draw(t, "shards"), Slots: rapid.IntRange(1, 3).Draw(t, "slots"),
 		Calls:      rapid.SampledFrom([]int{1, 2, 4, 12}).Draw(t, "calls"),
+		Linger:     rapid.SampledFrom([]time.Duration{0, 2 * time.Millisecond, 100 * time.Millisecond}).Draw(t, "linger"),
 		LaneBytes:  rapid.SampledFrom([]int{1, 300_000, 1 << 20, maxFlightBytes}).Draw(t, "laneBytes"),
 		Limit:      rapid.SampledFrom([]int64{2_000, 1_500_000, 64 << 20, 64 << 20}).Draw(t, "limit"),
 		BodyDelay:  milliseconds(0, 400, "bodyDelay"),
@@ -119,7 +121,7 @@ type trial struct {
 
 func (s scenario) run(t *testing.T) []string {
 	stream := newFakeStream(s.Shards, s.Slots, s.Script...)
-	stream.atOnce, stream.laneBytes = s.Calls, s.LaneBytes
+	stream.atOnce, stream.linger, stream.laneBytes = s.Calls, s.Linger, s.LaneBytes
 	r := &trial{scenario: s, w: newWorld(t, stream, s.Limit)}
 	r.w.bodies.delay = s.BodyDelay
 	if s.BodyFails {

@@ -15,11 +15,13 @@ func (s instantStream) Put(_ context.Context, records []Record) []error {
 	return make([]error, len(records))
 }
 
+var benchConfig = Config{Slots: 2, Calls: 2, LaneBytes: maxFlightBytes, Large: 8, Now: time.Now}
+
 func BenchmarkAccept(b *testing.B) {
 	for _, size := range []int{300, 1_000, 100_000} {
 		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
 			budget := NewBudget(256 << 20)
-			in, err := New(b.Context(), Config{Slots: 2, Large: 8, Now: time.Now}, instantStream{evenShards(4)}, nil, nil, nil, budget)
+			in, err := New(b.Context(), benchConfig, instantStream{evenShards(4)}, nil, nil, nil, budget)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -48,7 +50,7 @@ func BenchmarkAccept(b *testing.B) {
 }
 
 func BenchmarkAcceptBatch(b *testing.B) {
-	in, err := New(b.Context(), Config{Slots: 2, Large: 8, Now: time.Now}, instantStream{evenShards(4)}, nil, nil, nil, NewBudget(256<<20))
+	in, err := New(b.Context(), benchConfig, instantStream{evenShards(4)}, nil, nil, nil, NewBudget(256<<20))
 	if err != nil {
 		b.Fatal(err)
 	}

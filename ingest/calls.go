@@ -1,33 +1,111 @@
 package ingest
 
-import "sync"
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// crowd is how many events one of the last calls must have carried for the next to linger: where few come, a call less
+	// saves little.
+	crowd = 4
+	// lookBack is how many calls tell what the next one may expect.
+	lookBack = 8
+)
 
 // calls shares out the calls of Put that may be under way at a time among all lanes. A lane that finds none free stands in
 // line, and the next call that ends is followed by one for all that stand there: so the number of calls depends on how long
 // the stream takes for one, not on how many shards or clients there are.
+//
+// A call that is free lingers where many events come, since it costs the same for each number of them: until so long after the
+// take-off of the one before, or until as many events wait as the largest of the last calls carried. The latter is when a number of
+// clients, of whom each waits for its ack before it sends again, has nothing more to send.
 type calls struct {
-	mu   sync.Mutex
-	free int
-	line []*lane // those that have something to send, the longest waiting first
+	linger  time.Duration
+	waiting atomic.Int64 // events in the lanes' queues
+
+	mu      sync.Mutex
+	free    int
+	line    []*lane // those that have something to send, the longest waiting first
+	began   time.Time
+	carried [lookBack]int // events of the last calls
+	made    int           // calls, so that carried[made%lookBack] is the oldest
+	waking  bool          // a timer runs for those in line
 }
 
 // take takes a call for l, or has l stand in line. l.mu is held.
 func (c *calls) take(l *lane) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.free > 0 {
+	goes := c.free > 0 && c.departs()
+	if goes {
 		c.free--
-		return true
+		c.began = time.Now()
+		if len(c.line) == 0 {
+			return true
+		}
 	}
 	if !l.inLine {
 		l.inLine = true
 		c.line = append(c.line, l)
 	}
+	if goes {
+		go c.serve()
+	}
 	return false
+}
+
+// departs reports whether a free call has lingered enough. If not a timer sees to those who stand in line. c.mu is held.
+func (c *calls) departs() bool {
+	if c.linger == 0 {
+		return true
+	}
+	expected := slices.Max(c.carried[:])
+	if expected < crowd || c.waiting.Load() >= int64(expected) {
+		return true
+	}
+	left := c.linger - time.Since(c.began)
+	if left > 0 && !c.waking {
+		c.waking = true
+		time.AfterFunc(left, c.wake)
+	}
+	return left <= 0
+}
+
+// wake ends the lingering.
+func (c *calls) wake() {
+	c.mu.Lock()
+	c.waking = false
+	c.mu.Unlock()
+	c.next()
 }
 
 // give gives a call back, to those who stand in line if there are any. No lane's mutex is held.
 func (c *calls) give() {
+	c.mu.Lock()
+	c.free++
+	c.mu.Unlock()
+	c.next()
+}
+
+// next has a free call serve those who stand in line, unless it lingers for more.
+func (c *calls) next() {
+	c.mu.Lock()
+	goes := c.free > 0 && len(c.line) > 0 && c.departs()
+	if goes {
+		c.free--
+		c.began = time.Now()
+	}
+	c.mu.Unlock()
+	if goes {
+		c.serve()
+	}
+}
+
+// serve makes the call that was taken for those who stand in line. No lane's mutex is held.
+func (c *calls) serve() {
 	for {
 		line := c.leave()
 		if len(line) == 0 {
@@ -76,4 +154,12 @@ func (c *calls) goOnWaiting(lanes []*lane) {
 		}
 	}
 	c.line = append(line, c.line...)
+}
+
+// carries tells of the events of a call that takes off.
+func (c *calls) carries(events int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.carried[c.made%lookBack] = events
+	c.made++
 }

@@ -84,6 +84,7 @@ type fakeStream struct {
 	shards            []Shard
 	slots             int
 	atOnce, laneBytes int // Calls and LaneBytes; 0: as many as can be
+	linger            time.Duration
 
 	mu       sync.Mutex
 	script   []call
@@ -272,7 +273,7 @@ func lanesOf(records []Record) map[schemas.HashKey]load {
 
 // limits are what an Ingest on this stream is configured with.
 func (s *fakeStream) limits() Config {
-	c := Config{Slots: s.slots, Calls: s.atOnce, LaneBytes: s.laneBytes, Large: 2, Now: now}
+	c := Config{Slots: s.slots, Calls: s.atOnce, Linger: s.linger, LaneBytes: s.laneBytes, Large: 2, Now: now}
 	if c.Calls == 0 {
 		c.Calls = 1000
 	}

@@ -40,6 +40,13 @@ func (f *flight) isFull() bool {
 	return f.bytes+maxRecordBytes > maxFlightBytes || f.records >= maxFlightRecords
 }
 
+func (f *flight) events() (n int) {
+	for _, g := range f.legs {
+		n += len(g.items)
+	}
+	return n
+}
+
 // leg is what one lane has in a flight: the items of each record, in order.
 type leg struct {
 	lane  *lane
@@ -95,6 +102,7 @@ func (l *lane) load(f *flight) {
 // fly sends one flight and lands it. All its lanes are of one Ingest.
 func (f *flight) fly() {
 	first := f.legs[0].lane
+	first.calls.carries(f.events())
 	ctx, cancel := context.WithTimeout(first.ctx, putTimeout)
 	defer cancel()
 	slow := time.AfterFunc(slowPut, first.calls.give)

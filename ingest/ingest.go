@@ -10,7 +10,7 @@ import (
 	"penstock/schemas"
 )
 
-// Config bounds an Ingest. All fields are required; defaults are the caller's.
+// Config bounds an Ingest. All fields but Linger are required; defaults are the caller's.
 type Config struct {
 	// Slots is the number of concurrent Put calls with records of one lane. 1 keeps a shard's events in the order of their
 	// lane.
@@ -18,6 +18,9 @@ type Config struct {
 	// Calls is the number of concurrent Put calls. One that takes long does not count any more, so there are at most Slots
 	// times the lanes.
 	Calls int
+	// Linger is how long after the last Put call the next one waits for more events, while one of the last carried some eight.
+	// 0: not at all.
+	Linger time.Duration
 	// LaneBytes is the most that one Put call has for one shard; a single larger event goes alone.
 	LaneBytes int
 	// Large is how many requests over schemas.MaxInlineBody bytes are worked on at once, from their validation to their
@@ -70,7 +73,7 @@ func New(
 	in := &Ingest{
 		cfg: cfg, stream: stream, bodies: bodies, claims: claims, ledger: ledger, budget: budget,
 		keys: newKeys(), aside: make(chan struct{}, maxAside), large: make(chan struct{}, cfg.Large), gate: newGate(cfg.Now), counters: newCounters(),
-		calls: &calls{free: cfg.Calls},
+		calls: &calls{free: cfg.Calls, linger: cfg.Linger},
 	}
 	in.ctx, in.abort = context.WithCancel(context.WithoutCancel(ctx))
 	in.router.Store(&router{})

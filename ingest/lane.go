@@ -18,7 +18,7 @@ const (
 )
 
 // lane carries events to the shard of its hash key. It flushes at once while it has a free request slot and a call is free, and
-// gathers while there is none, so it needs no timer and, when idle, no goroutine.
+// gathers while there is none; when idle it needs no goroutine.
 //
 // All its records bear one hash key, which never changes, and an item never changes its lane. So an event whose fate is
 // unknown keeps its hash key for every later attempt, whatever becomes of the shards meanwhile: a copy that landed and
@@ -69,6 +69,7 @@ func (l *lane) add(items ...*item) {
 		it.arrival = l.arrivals
 		l.queue.append(it)
 	}
+	l.calls.waiting.Add(int64(len(items)))
 	failed := l.dispatch()
 	l.mu.Unlock()
 	l.release(failed)
@@ -121,6 +122,7 @@ func (l *lane) board(f *flight) {
 func (l *lane) dequeue(it *item) {
 	l.queue.remove(it)
 	l.waiting.Add(-it.size)
+	l.calls.waiting.Add(-1)
 }
 
 // giveUp says that nobody waits for the item any more, and returns its outcome or what is known of it: an item that is
@@ -149,6 +151,7 @@ func (l *lane) putBack(items []*item) {
 	for _, it := range items {
 		l.waiting.Add(it.size)
 	}
+	l.calls.waiting.Add(int64(len(items)))
 	l.queue.putBack(items)
 }
 
