@@ -12,9 +12,9 @@ import (
 // hold or reach anything else. Every run has a session of its own: no run sees another, and each has a memory limit of
 // its own.
 
-// openEmpty opens the database of a session to be.
+// openEmpty opens the database of a session to be, with all that does not depend on the statement.
 func openEmpty(l workerLimits) (*duckdbConn, error) {
-	return openDuckDB(map[string]string{
+	c, err := openDuckDB(map[string]string{
 		"threads":                         strconv.Itoa(l.Threads),
 		"memory_limit":                    bytesSetting(l.Memory),
 		"temp_directory":                  l.Directory,
@@ -26,15 +26,25 @@ func openEmpty(l workerLimits) (*duckdbConn, error) {
 		"allow_parser_override_extension": "default",
 		"errors_as_json":                  "true",
 	})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.exec(emptySession); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
 }
+
+// emptySession is what every session begins with.
+const emptySession = "SET TimeZone = 'UTC';\nSET integer_division = true;\n" +
+	"SET enable_profiling = 'no_output';\n" + `SET custom_profiling_settings = '{"TOTAL_BYTES_READ": "true"}';` + "\n" +
+	"CREATE SCHEMA " + schemas.LakeNamespace + ";\n"
 
 // sessionScript makes a session of an empty database: macros and files (none: an empty table), and then the lock. temp is
 // the most that may be spilled, in bytes.
 func sessionScript(macros string, files []string, temp int64) string {
 	var script strings.Builder
-	script.WriteString("SET TimeZone = 'UTC';\nSET integer_division = true;\n")
-	script.WriteString("SET enable_profiling = 'no_output';\n" +
-		`SET custom_profiling_settings = '{"TOTAL_BYTES_READ": "true"}';` + "\n")
 	// As a setting at opening it would be shown but not obeyed.
 	script.WriteString("SET max_temp_directory_size = '" + bytesSetting(temp) + "';\n")
 	script.WriteString(macros)
@@ -69,8 +79,8 @@ func eventsView(files []string) string {
 		source = fmt.Sprintf("read_parquet([%s], schema = MAP {%s}, hive_partitioning = false)",
 			sqlStrings(globPatterns(files)), fields.String())
 	}
-	return fmt.Sprintf("CREATE SCHEMA %[1]s;\nCREATE VIEW %[1]s.%[2]s AS SELECT %[3]s FROM %[4]s;\n"+
-		"CREATE VIEW %[2]s AS FROM %[1]s.%[2]s;\n", schemas.LakeNamespace, schemas.LakeTable, columns.String(), source)
+	return fmt.Sprintf("CREATE VIEW %[1]s.%[2]s AS SELECT %[3]s FROM %[4]s;\nCREATE VIEW %[2]s AS FROM %[1]s.%[2]s;\n",
+		schemas.LakeNamespace, schemas.LakeTable, columns.String(), source)
 }
 
 // columnSQL is DuckDB's name of a lake type.

@@ -17,7 +17,7 @@ const (
 // memoryBound bounds what this process takes (setrlimit(2), RLIMIT_DATA: memory of its own that it can write to, stacks of
 // threads too). An allocation beyond that fails.
 type memoryBound struct {
-	first uint64 // what it took before its first job, ready for it; 0 until then
+	first uint64 // what it took at its start
 	hard  uint64 // the most that may be set
 }
 
@@ -30,7 +30,11 @@ func newMemoryBound() (*memoryBound, error) {
 	if err := syscall.Getrlimit(syscall.RLIMIT_DATA, &limit); err != nil {
 		return nil, fmt.Errorf("bounding SQL's memory: %w", err)
 	}
-	return &memoryBound{hard: limit.Max}, nil
+	first, err := takenMemory()
+	if err != nil {
+		return nil, err
+	}
+	return &memoryBound{first, limit.Max}, nil
 }
 
 // set bounds the job that begins, whose operators may have so many bytes.
@@ -38,9 +42,6 @@ func (b *memoryBound) set(operators int64) error {
 	taken, err := takenMemory()
 	if err != nil {
 		return err
-	}
-	if b.first == 0 {
-		b.first = taken
 	}
 	return b.limit(taken + 2*uint64(operators) + outsideDuckDB)
 }
