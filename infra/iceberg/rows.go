@@ -33,51 +33,49 @@ const rowOverhead = 256
 
 // tableOrder sorts rows as data files hold them: by day of receipt (the partition), type, and id.
 func tableOrder(rows []consumer.Row) []*consumer.Row {
-	// What is compared stands in the key itself: the rows and their strings are spread over memory.
-	type keyed struct {
-		day      int64
-		kind     int    // rank of the type
-		id, rest uint64 // the id's first characters
-		row      *consumer.Row
+	type group struct {
+		day  int64
+		kind string
 	}
-	ranks := typeRanks(rows)
-	keys := make([]keyed, len(rows))
+	groups := make(map[group]*[]orderedRow)
 	for i := range rows {
 		e := &rows[i].Event
-		keys[i] = keyed{day(e.ReceivedTime), ranks[e.Type], prefix(e.ID, 0), prefix(e.ID, 8), &rows[i]}
+		g := group{day(e.ReceivedTime), e.Type}
+		members := groups[g]
+		if members == nil {
+			members = new([]orderedRow)
+			groups[g] = members
+		}
+		*members = append(*members, orderedRow{prefix(e.ID, 0), prefix(e.ID, 8), &rows[i]})
 	}
-	slices.SortFunc(keys, func(a, b keyed) int {
-		if c := cmp.Compare(a.day, b.day); c != 0 {
-			return c
+	sorted := make([]*consumer.Row, 0, len(rows))
+	for _, g := range slices.SortedFunc(maps.Keys(groups), func(a, b group) int {
+		return cmp.Or(cmp.Compare(a.day, b.day), strings.Compare(a.kind, b.kind))
+	}) {
+		members := *groups[g]
+		slices.SortFunc(members, orderedRow.compare)
+		for i := range members {
+			sorted = append(sorted, members[i].row)
 		}
-		if c := cmp.Compare(a.kind, b.kind); c != 0 {
-			return c
-		}
-		if c := cmp.Compare(a.id, b.id); c != 0 {
-			return c
-		}
-		if c := cmp.Compare(a.rest, b.rest); c != 0 {
-			return c
-		}
-		return strings.Compare(a.row.Event.ID, b.row.Event.ID)
-	})
-	sorted := make([]*consumer.Row, len(rows))
-	for i, k := range keys {
-		sorted[i] = k.row
 	}
 	return sorted
 }
 
-// typeRanks gives every type that occurs its place in the order of types.
-func typeRanks(rows []consumer.Row) map[string]int {
-	ranks := make(map[string]int)
-	for i := range rows {
-		ranks[rows[i].Event.Type] = 0
+// orderedRow is a row with the first characters of its id: what is compared stands side by side, where rows and their strings
+// are spread over memory.
+type orderedRow struct {
+	id, rest uint64
+	row      *consumer.Row
+}
+
+func (r orderedRow) compare(o orderedRow) int {
+	if c := cmp.Compare(r.id, o.id); c != 0 {
+		return c
 	}
-	for rank, name := range slices.Sorted(maps.Keys(ranks)) {
-		ranks[name] = rank
+	if c := cmp.Compare(r.rest, o.rest); c != 0 {
+		return c
 	}
-	return ranks
+	return strings.Compare(r.row.Event.ID, o.row.Event.ID)
 }
 
 // prefix is up to 8 bytes of s from the given one, as a number that sorts like them.
