@@ -280,6 +280,7 @@ func TestNewRefuses(t *testing.T) {
 	}{
 		"no slots":   {with(func(c *Config) { c.Slots = 0 }), stream},
 		"no calls":   {with(func(c *Config) { c.Calls = 0 }), stream},
+		"no time":    {with(func(c *Config) { c.Linger = -1 }), stream},
 		"no bytes":   {with(func(c *Config) { c.LaneBytes = 0 }), stream},
 		"many bytes": {with(func(c *Config) { c.LaneBytes = maxFlightBytes + 1 }), stream},
 		"no large":   {with(func(c *Config) { c.Large = 0 }), stream},

@@ -143,6 +143,7 @@ func (s scenario) run(t *testing.T) []string {
 	}
 	clients.Wait()
 	r.w.stream.late.Wait()
+	synctest.Wait()
 	if leftover := r.w.leftovers(); leftover != "" {
 		r.problem("%s", leftover)
 	}

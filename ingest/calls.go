@@ -22,6 +22,8 @@ const (
 // A call that is free lingers where many events come, since it costs the same for each number of them: until so long after the
 // take-off of the one before, or until as many events wait as the largest of the last calls carried. The latter is when a number of
 // clients, of whom each waits for its ack before it sends again, has nothing more to send.
+//
+// While a call is free and a lane in line, a timer runs or somebody is about to call next.
 type calls struct {
 	linger  time.Duration
 	waiting atomic.Int64 // events in the lanes' queues
@@ -39,13 +41,9 @@ type calls struct {
 func (c *calls) take(l *lane) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	goes := c.free > 0 && c.departs()
-	if goes {
-		c.free--
-		c.began = time.Now()
-		if len(c.line) == 0 {
-			return true
-		}
+	goes := c.takeOff()
+	if goes && len(c.line) == 0 {
+		return true
 	}
 	if !l.inLine {
 		l.inLine = true
@@ -57,21 +55,35 @@ func (c *calls) take(l *lane) bool {
 	return false
 }
 
-// departs reports whether a free call has lingered enough. If not a timer sees to those who stand in line. c.mu is held.
-func (c *calls) departs() bool {
+// takeOff takes a call if one is free and has lingered enough. If it has not, a timer sees to those who stand in line. c.mu is
+// held.
+func (c *calls) takeOff() bool {
+	if c.free == 0 || c.lingers() {
+		return false
+	}
+	c.begin()
+	return true
+}
+
+func (c *calls) begin() {
+	c.free--
+	c.began = time.Now()
+}
+
+func (c *calls) lingers() bool {
 	if c.linger == 0 {
-		return true
+		return false
 	}
 	expected := slices.Max(c.carried[:])
 	if expected < crowd || c.waiting.Load() >= int64(expected) {
-		return true
+		return false
 	}
 	left := c.linger - time.Since(c.began)
 	if left > 0 && !c.waking {
 		c.waking = true
 		time.AfterFunc(left, c.wake)
 	}
-	return left <= 0
+	return left > 0
 }
 
 // wake ends the lingering.
@@ -82,7 +94,7 @@ func (c *calls) wake() {
 	c.next()
 }
 
-// give gives a call back, to those who stand in line if there are any. No lane's mutex is held.
+// give gives a call back. No lane's mutex is held.
 func (c *calls) give() {
 	c.mu.Lock()
 	c.free++
@@ -90,30 +102,28 @@ func (c *calls) give() {
 	c.next()
 }
 
-// next has a free call serve those who stand in line, unless it lingers for more.
+// next has a free call serve those who stand in line, unless it lingers for more. No lane's mutex is held.
 func (c *calls) next() {
 	c.mu.Lock()
-	goes := c.free > 0 && len(c.line) > 0 && c.departs()
-	if goes {
-		c.free--
-		c.began = time.Now()
-	}
+	goes := len(c.line) > 0 && c.takeOff()
 	c.mu.Unlock()
 	if goes {
 		c.serve()
 	}
 }
 
-// serve makes the call that was taken for those who stand in line. No lane's mutex is held.
+// serve makes the call that was taken for those who stand in line, and if they fill it another one that is free. No lane's mutex
+// is held.
 func (c *calls) serve() {
-	for {
+	for taken := true; taken; {
 		line := c.leave()
 		if len(line) == 0 {
 			return
 		}
 		f := &flight{}
+		full := false
 		for i, l := range line {
-			if f.isFull() {
+			if full = f.isFull(); full {
 				c.goOnWaiting(line[i:])
 				break
 			}
@@ -121,9 +131,20 @@ func (c *calls) serve() {
 		}
 		if len(f.legs) > 0 {
 			go f.fly()
-			return
+			taken = full && c.another()
 		}
 	}
+}
+
+// another takes a call if one is free.
+func (c *calls) another() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.free == 0 {
+		return false
+	}
+	c.begin()
+	return true
 }
 
 // leave takes everybody out of the line; when nobody is in it, the call is free.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -531,6 +532,7 @@ func (w *world) settle(t testing.TB) {
 		t.Error(err)
 	}
 	w.stream.late.Wait()
+	synctest.Wait()
 	if leftover := w.leftovers(); leftover != "" {
 		t.Error(leftover)
 	}
@@ -556,6 +558,9 @@ func (w *world) leftovers() string {
 	w.calls.mu.Unlock()
 	if free != w.cfg.Calls {
 		return fmt.Sprintf("%d free calls, want %d", free, w.cfg.Calls)
+	}
+	if n := w.calls.waiting.Load(); n != 0 {
+		return fmt.Sprintf("%d events are still counted as waiting for a call", n)
 	}
 	for _, l := range w.router.Load().lanes {
 		if l.bytes.Load() != 0 || l.waiting.Load() != 0 || l.queue.events != 0 || l.queue.first != nil || l.queue.last != nil {

@@ -18,8 +18,8 @@ type Config struct {
 	// Calls is the number of concurrent Put calls. One that takes long does not count any more, so there are at most Slots
 	// times the lanes.
 	Calls int
-	// Linger is how long after the last Put call the next one waits for more events, while one of the last carried some eight.
-	// 0: not at all.
+	// Linger is how long after the start of the last Put call the next one waits for more events, while one of the last eight
+	// carried four or more. 0: not at all.
 	Linger time.Duration
 	// LaneBytes is the most that one Put call has for one shard; a single larger event goes alone.
 	LaneBytes int
@@ -60,6 +60,9 @@ func New(
 	}
 	if cfg.Calls < 1 {
 		return nil, fmt.Errorf("ingest: Calls is %d, at least 1 is needed", cfg.Calls)
+	}
+	if cfg.Linger < 0 {
+		return nil, fmt.Errorf("ingest: Linger is %v, it must not be negative", cfg.Linger)
 	}
 	if cfg.LaneBytes < 1 || cfg.LaneBytes > maxFlightBytes {
 		return nil, fmt.Errorf("ingest: LaneBytes is %d, it must be 1 to %d", cfg.LaneBytes, maxFlightBytes)

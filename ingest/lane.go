@@ -17,8 +17,8 @@ const (
 	longestPause = 500 * time.Millisecond
 )
 
-// lane carries events to the shard of its hash key. It flushes at once while it has a free request slot and a call is free, and
-// gathers while there is none; when idle it needs no goroutine.
+// lane carries events to the shard of its hash key. It flushes as soon as it has a free request slot and gets a call, and
+// gathers until then; when idle it needs no goroutine.
 //
 // All its records bear one hash key, which never changes, and an item never changes its lane. So an event whose fate is
 // unknown keeps its hash key for every later attempt, whatever becomes of the shards meanwhile: a copy that landed and

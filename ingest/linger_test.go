@@ -126,3 +126,37 @@ func TestLingeringEnds(t *testing.T) {
 		w.settle(t)
 	})
 }
+
+// Who has no room in a call that lingered has the next one that is free, at once.
+func TestWhoDoesNotFitHasAnotherCall(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stream := newFakeStream(4, 8, call{delay: 10 * time.Millisecond})
+		stream.atOnce, stream.linger = 2, 20*time.Millisecond
+		w := newWorld(t, stream, ample)
+		lanes := w.router.Load().lanes
+		post := func(posts *background, l *lane, n int, body string) {
+			for range n {
+				s := w.submission(body)
+				s.Attributes.PartitionKey = keyOf(w, l)
+				posts.accept(within(t, time.Second), w, s)
+				synctest.Wait()
+			}
+		}
+		var crowd background
+		post(&crowd, lanes[0], 42, `0`) // two calls of one event, one of forty
+		crowd.allDurable(t)
+		before, began := len(stream.sizes), time.Now()
+		var posts background
+		post(&posts, lanes[0], 12, large(900_000))
+		post(&posts, lanes[1], 3, large(900_000))
+		posts.allDurable(t)
+		if calls := len(stream.sizes) - before; calls != 2 || stream.most != 2 {
+			t.Errorf("%d calls, %d at a time", calls, stream.most)
+		}
+		if took := time.Since(began); took > 20*time.Millisecond {
+			t.Errorf("took %v, want both calls under way at once", took)
+		}
+		w.settle(t)
+	})
+}

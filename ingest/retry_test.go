@@ -134,6 +134,7 @@ func (r *siege) drain(t *testing.T) {
 		}
 	}
 	r.w.stream.late.Wait()
+	synctest.Wait()
 	if leftover := r.w.leftovers(); leftover != "" {
 		r.problem("%s", leftover)
 	}

@@ -17,7 +17,8 @@ const (
 // memoryBound bounds what this process takes (setrlimit(2), RLIMIT_DATA: memory of its own that it can write to, stacks of
 // threads too). An allocation beyond that fails.
 type memoryBound struct {
-	first uint64 // what it took at its start
+	first uint64 // what it took once ready for its first job
+	ahead uint64 // of that, what its empty database takes
 	hard  uint64 // the most that may be set
 }
 
@@ -34,16 +35,31 @@ func newMemoryBound() (*memoryBound, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &memoryBound{first, limit.Max}, nil
+	return &memoryBound{first: first, hard: limit.Max}, nil
 }
 
-// set bounds the job that begins, whose operators may have so many bytes.
-func (b *memoryBound) set(operators int64) error {
+// ready says that the first database is open.
+func (b *memoryBound) ready() error {
 	taken, err := takenMemory()
 	if err != nil {
 		return err
 	}
-	return b.limit(taken + 2*uint64(operators) + outsideDuckDB)
+	b.first, b.ahead = taken, max(taken, b.first)-b.first
+	return nil
+}
+
+// run bounds the run that begins, whose operators may have so many bytes.
+func (b *memoryBound) run(operators int64) error { return b.set(2 * uint64(operators)) }
+
+// check bounds the check that begins. A database may be opened beside it.
+func (b *memoryBound) check() error { return b.set(b.ahead) }
+
+func (b *memoryBound) set(more uint64) error {
+	taken, err := takenMemory()
+	if err != nil {
+		return err
+	}
+	return b.limit(taken + more + outsideDuckDB)
 }
 
 // lift takes the bound away, between jobs.

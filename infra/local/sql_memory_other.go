@@ -7,7 +7,11 @@ type memoryBound struct{}
 
 func newMemoryBound() (*memoryBound, error) { return &memoryBound{}, nil }
 
-func (*memoryBound) set(int64) error { return nil }
+func (*memoryBound) ready() error { return nil }
+
+func (*memoryBound) run(int64) error { return nil }
+
+func (*memoryBound) check() error { return nil }
 
 func (*memoryBound) lift() error { return nil }
 

@@ -82,7 +82,13 @@ func work(limits workerLimits, jobs <-chan workerJob, answers *gob.Encoder) erro
 	if err != nil {
 		return err
 	}
-	w := worker{limits: limits, bound: bound}
+	w := worker{limits: limits, bound: bound, empty: openAhead(limits)}
+	if _, err := w.empty(); err != nil {
+		return err
+	}
+	if err := bound.ready(); err != nil {
+		return err
+	}
 	for {
 		if err := bound.lift(); err != nil { // of the last job
 			return err
@@ -140,7 +146,7 @@ func (w *worker) check(job workerJob) error {
 		}
 		w.checker = checker
 	}
-	if err := w.bound.set(0); err != nil {
+	if err := w.bound.check(); err != nil {
 		return err
 	}
 	c, err := w.checker.share()
@@ -159,12 +165,15 @@ func (w *worker) check(job workerJob) error {
 // run streams the result as CSV.
 func (w *worker) run(job workerJob, result io.Writer) (rows, scanned int64, err error) {
 	c, err := w.empty()
+	if err != nil { // a check may have left it no memory
+		c, err = openEmpty(w.limits)
+	}
 	if err != nil {
 		return 0, 0, errors.New(err.Error()) // no fault of the statement's
 	}
 	w.empty = nil
 	defer c.close()
-	if err := w.bound.set(w.limits.Memory); err != nil {
+	if err := w.bound.run(w.limits.Memory); err != nil {
 		return 0, 0, err
 	}
 	return job.run(c, result)
