@@ -23,7 +23,7 @@ const (
 // take-off of the one before, or until as many events wait as the largest of the last calls carried. The latter is when a number of
 // clients, of whom each waits for its ack before it sends again, has nothing more to send.
 //
-// While a call is free and a lane in line, a timer runs or somebody is about to call next.
+// While a call is free and a lane in line, a timer runs or somebody is about to serve the line.
 type calls struct {
 	linger  time.Duration
 	waiting atomic.Int64 // events in the lanes' queues

@@ -25,12 +25,20 @@ func postEach(t *testing.T, w *world, posts *background, n int) {
 	}
 }
 
+// ackedAfter posts n documents, each when the one before waits, and says how long it takes until all are acked.
+func ackedAfter(t *testing.T, w *world, n int) time.Duration {
+	t.Helper()
+	began := time.Now()
+	var posts background
+	postEach(t, w, &posts, n)
+	posts.allDurable(t)
+	return time.Since(began)
+}
+
 // crowded posts until a call has carried events.
 func crowded(t *testing.T, w *world, events int) {
 	t.Helper()
-	var posts background
-	postEach(t, w, &posts, 1+events)
-	posts.allDurable(t)
+	ackedAfter(t, w, 1+events)
 	if got := w.stream.sizes; !slices.Equal(got, []int{1, 1}) {
 		t.Fatalf("records per call: %v, want one event and then one record of %d", got, events)
 	}
@@ -66,11 +74,7 @@ func TestFullCallDoesNotLinger(t *testing.T) {
 		w := newLingering(t)
 		crowded(t, w, 6)
 		for range 3 {
-			began := time.Now()
-			var posts background
-			postEach(t, w, &posts, 6)
-			posts.allDurable(t)
-			if d := time.Since(began); d != time.Millisecond {
+			if d := ackedAfter(t, w, 6); d != time.Millisecond {
 				t.Errorf("acked after %v, want one round trip", d)
 			}
 		}
@@ -93,11 +97,7 @@ func TestNoLingeringWithoutLoad(t *testing.T) {
 				if events >= crowd {
 					elapse(10 * time.Millisecond)
 				}
-				began := time.Now()
-				var posts background
-				postEach(t, w, &posts, 1)
-				posts.allDurable(t)
-				if d := time.Since(began); d != time.Millisecond {
+				if d := ackedAfter(t, w, 1); d != time.Millisecond {
 					t.Errorf("acked after %v, want one round trip", d)
 				}
 				w.settle(t)
@@ -114,11 +114,7 @@ func TestLingeringEnds(t *testing.T) {
 		crowded(t, w, crowd)
 		var took []time.Duration
 		for range lookBack + 1 {
-			began := time.Now()
-			var posts background
-			postEach(t, w, &posts, 1)
-			posts.allDurable(t)
-			took = append(took, time.Since(began))
+			took = append(took, ackedAfter(t, w, 1))
 		}
 		if eighth, ninth := took[lookBack-1], took[lookBack]; eighth != 10*time.Millisecond || ninth != time.Millisecond {
 			t.Errorf("acked after %v", took)
