@@ -11,6 +11,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	icebergo "github.com/apache/iceberg-go"
@@ -22,6 +23,9 @@ var errForeignFile = errors.New("data file was not written by this version of Pe
 const (
 	// sourceText is about how much text of one file a merge holds as rows.
 	sourceText = 1 << 20
+	// sourceBuffer is how much of a column is read at once. Read as a whole, its part of a row group would stay in memory until
+	// the last of its rows is copied; in smaller pieces, an object store would be asked too often.
+	sourceBuffer = 1 << 20
 	// sourceRows bounds the rows of a batch that is read.
 	sourceRows = 4096
 	// sourceOverhead is a guess at the memory of an open file beside its pages.
@@ -55,7 +59,9 @@ func openSource(ctx context.Context, files *FileIO, df icebergo.DataFile, schema
 			err = errors.Join(fmt.Errorf("open data file %s: %w", df.FilePath(), err), s.close())
 		}
 	}()
-	if s.parquet, err = file.NewParquetReader(f); err != nil {
+	props := parquet.NewReaderProperties(memory.DefaultAllocator)
+	props.BufferedStreamEnabled, props.BufferSize = true, sourceBuffer
+	if s.parquet, err = file.NewParquetReader(f, file.WithReadProps(props)); err != nil {
 		return nil, err
 	}
 	arrowFile, err := pqarrow.NewFileReader(s.parquet,

@@ -133,6 +133,10 @@ func (w *rewriting) remove() error {
 	return errors.Join(errs...)
 }
 
+// copiedText bounds the text of a batch of copied rows, above which a batch holds a single row. Its buffers grow by doubling
+// and are garbage once it is written, so it is short.
+const copiedText = 1 << 20
+
 // output is a data file that is being written.
 type output struct {
 	name    string
@@ -177,7 +181,7 @@ func parquetProperties(schema *arrow.Schema, p icebergo.Properties) *parquet.Wri
 		parquet.WithCompression(compress.Codecs.Zstd),
 		parquet.WithCompressionLevel(p.GetInt(table.ParquetCompressionLevelKey, 1)),
 		parquet.WithDataPageVersion(parquet.DataPageV2),
-		parquet.WithBatchSize(table.ParquetPageRowLimitDefault),
+		parquet.WithBatchSize(int64(p.GetInt(table.ParquetPageRowLimitKey, pageRows))),
 		parquet.WithDictionaryPageSizeLimit(table.ParquetDictSizeBytesDefault),
 	}
 	for _, field := range schema.Fields() {
@@ -195,7 +199,7 @@ func parquetProperties(schema *arrow.Schema, p icebergo.Properties) *parquet.Wri
 func (o *output) add(s *source) (wrote bool, err error) {
 	size := s.body()
 	full := o.groupRows > 0 && (o.groupText+size > rowGroupText || o.writer.RowGroupTotalBytesWritten() >= rowGroupBytes)
-	if full || o.batchRows > 0 && (o.batchText+size > batchBytes || o.batchRows == batchRows) {
+	if full || o.batchRows > 0 && (o.batchText+size > copiedText || o.batchRows == batchRows) {
 		if err := o.flush(); err != nil {
 			return false, err
 		}

@@ -2,9 +2,14 @@ package iceberg
 
 import (
 	"bytes"
+	"encoding/hex"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/parquet/file"
+	icebergio "github.com/apache/iceberg-go/io"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"penstock/consumer"
@@ -26,6 +31,110 @@ func TestRowGroupsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantRowGroups(t, l, fs, 2000)
+}
+
+// A row group's bodies are many pages, of which a reader holds one at a time; and a compaction reads them so, not all at once.
+func TestPagesAreReadOneByOne(t *testing.T) {
+	t.Parallel()
+	const rows, files, body = 6 * pageRows, 2, 1 << 10
+	const page = 1<<20 + pageRows*(body+4) // it was nearly full; a value has its length before it
+	local, err := NewLocalFiles(vfs.NewMem(), "/data/lake")
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := &measuredFiles{LocalFiles: local}
+	l, err := Open(t.Context(), Config{Files: read, Pointer: &memoryPointer{}, Admit: admitAll, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.NewChaCha8([32]byte{1})
+	noise := make([]byte, body/2) // no codec makes less than half of its digits
+	for n := range files {
+		list := span("a", n*rows, (n+1)*rows)
+		for i := range list {
+			if _, err := rng.Read(noise); err != nil {
+				t.Fatal(err)
+			}
+			list[i].Body = hex.AppendEncode(nil, noise)
+		}
+		if err := l.Append(t.Context(), list, []consumer.Move{move("a", n*rows, (n+1)*rows)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantPages(t, l, page)
+	read.largest.Store(0)
+	compactAll(t, newTestUpkeep(t, l, dayAfter()))
+	if largest := read.largest.Load(); largest == 0 || largest > page {
+		t.Errorf("a compaction read %d bytes at once, a page has at most %d before compression", largest, page)
+	}
+	wantPages(t, l, page)
+}
+
+// wantPages fails unless every page has at most so many bytes, and some row group's bodies more than one.
+func wantPages(t *testing.T, l *Lake, limit int) {
+	t.Helper()
+	paths, err := l.Files(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := 0
+	for _, path := range paths {
+		f, err := l.files.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := file.NewParquetReader(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for g := range r.NumRowGroups() {
+			for column := range r.MetaData().Schema.NumColumns() {
+				pages, err := r.RowGroup(g).GetColumnPageReader(column)
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := 0
+				for ; pages.Next(); n++ {
+					if size := len(pages.Page().Data()); size > limit {
+						t.Errorf("a page of column %d has %d bytes", column, size)
+					}
+				}
+				if err := pages.Err(); err != nil {
+					t.Fatal(err)
+				}
+				most = max(most, n)
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if most < 2 {
+		t.Errorf("no column of a row group has more than %d pages", most)
+	}
+}
+
+// measuredFiles know the largest read.
+type measuredFiles struct {
+	*LocalFiles
+	largest atomic.Int64
+}
+
+func (f *measuredFiles) Open(name string) (icebergio.File, error) {
+	file, err := f.LocalFiles.Open(name)
+	return &measuredFile{file, f}, err
+}
+
+type measuredFile struct {
+	icebergio.File
+	files *measuredFiles
+}
+
+func (f *measuredFile) ReadAt(p []byte, off int64) (int, error) {
+	for n, old := int64(len(p)), f.files.largest.Load(); n > old && !f.files.largest.CompareAndSwap(old, n); {
+		old = f.files.largest.Load()
+	}
+	return f.File.ReadAt(p, off)
 }
 
 // wantRowGroups fails unless the files have so many rows together, and row groups whose text is bounded but not short.

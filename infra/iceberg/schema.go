@@ -28,6 +28,9 @@ const (
 	targetFileSize = 128 << 20
 	// rowGroupBytes bounds a row group before compression: a writer holds one in memory, and a row may hold 10 MiB.
 	rowGroupBytes = 32 << 20
+	// pageRows is after how many rows a writer looks whether a page is full (1 MiB). With iceberg-go's default of 20,000 all
+	// bodies of a row group are one page, which its writer and every reader hold unfolded.
+	pageRows = 2048
 	// keepSnapshots bounds the table's metadata, which each commit writes as a whole.
 	keepSnapshots = 50
 )
@@ -148,6 +151,7 @@ func tableProperties() icebergo.Properties {
 		table.ParquetCompressionKey:       "zstd",
 		table.ParquetCompressionLevelKey:  "1", // a third of the time of the default, for a tenth more bytes
 		table.ParquetRowGroupSizeBytesKey: fmt.Sprint(rowGroupBytes),
+		table.ParquetPageRowLimitKey:      fmt.Sprint(pageRows),
 		// Bounds of bodies, hashes and positions prune nothing and would fill the manifests.
 		table.MetricsModeColumnConfPrefix + ".data":       "counts",
 		table.MetricsModeColumnConfPrefix + ".sha256":     "counts",
