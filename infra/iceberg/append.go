@@ -7,8 +7,10 @@ import (
 	"time"
 
 	icebergo "github.com/apache/iceberg-go"
+	icebergio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"penstock/consumer"
 )
@@ -55,7 +57,7 @@ func (l *Lake) Append(ctx context.Context, rows []consumer.Row, moves []consumer
 		if err := l.admit(bytesOf(rows)); err != nil {
 			return fmt.Errorf("append to the lake: %w", err)
 		}
-		if a.files, err = l.writeFiles(ctx, made.of(t), rows); err != nil {
+		if a.files, err = l.writeFiles(ctx, &made, t, rows); err != nil {
 			return fmt.Errorf("append to the lake: %w", err)
 		}
 	}
@@ -236,22 +238,78 @@ func bytesOf(rows []consumer.Row) int64 {
 
 // writeFiles makes durable data files of the rows; nothing refers to them yet. Their names are unique to this call. Large
 // bodies get files of their own, so that the short row groups that they need are not forced on the others.
-func (l *Lake) writeFiles(ctx context.Context, t *table.Table, rows []consumer.Row) ([]icebergo.DataFile, error) {
+func (l *Lake) writeFiles(
+	ctx context.Context, files icebergio.WriteFileIO, t *table.Table, rows []consumer.Row,
+) (written []icebergo.DataFile, _ error) {
 	small, large := bySize(tableOrder(rows))
-	var files []icebergo.DataFile
 	for _, part := range [][]*consumer.Row{small, large} {
-		if len(part) == 0 {
-			continue
-		}
-		written := table.WriteRecords(ctx, t, l.arrow, batches(l.arrow, part),
-			table.WithClusteredWrite(), table.WithWriteUUID(uuid.New()), table.WithRecordBatchBufferSize(1),
-			table.WithParquetRowGroupLimit(rowGroupLength(part)))
-		for file, err := range written {
-			if err != nil {
-				return nil, fmt.Errorf("write data files: %w", err)
-			}
-			files = append(files, file)
+		group, ctx := errgroup.WithContext(ctx)
+		next := make(chan converted)
+		group.Go(func() error {
+			defer close(next)
+			return convert(ctx, l.arrow, part, next)
+		})
+		group.Go(func() error {
+			more, err := l.writeBatches(files, t, next)
+			written = append(written, more...)
+			return err
+		})
+		if err := group.Wait(); err != nil {
+			return nil, fmt.Errorf("write data files: %w", err)
 		}
 	}
-	return files, nil
+	return written, nil
+}
+
+// writeBatches makes data files of the batches, a new one for each day and when one is full.
+func (l *Lake) writeBatches(
+	files icebergio.WriteFileIO, t *table.Table, next <-chan converted,
+) (written []icebergo.DataFile, err error) {
+	defer recovered(&err)
+	var f *dataFile
+	defer func() {
+		if f != nil {
+			err = errors.Join(err, f.close())
+		}
+	}()
+	finish := func() error {
+		if f == nil {
+			return nil
+		}
+		if err := f.close(); err != nil {
+			return err
+		}
+		df, err := f.describe(t)
+		if err != nil {
+			return err
+		}
+		written = append(written, df)
+		return nil
+	}
+	for c := range next {
+		if f == nil || f.day != c.day || f.full() {
+			if err := finish(); err != nil {
+				return nil, err
+			}
+			if f, err = l.createDataFile(files, t, c.day); err != nil {
+				return nil, err
+			}
+		}
+		err := f.write(c.batch, c.text)
+		c.batch.Release()
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := finish(); err != nil {
+		return nil, err
+	}
+	return written, nil
+}
+
+// recovered makes an error of a panic: rows or a file that Arrow panics over must not end the process (invariant 8).
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("panic: %v", p)
+	}
 }

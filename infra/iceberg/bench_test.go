@@ -57,12 +57,15 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkRawAppend(b *testing.B) {
 	rows := benchBatch()
 	l := openLake(b, vfs.Default, b.TempDir(), &memoryPointer{})
+	builder, err := newRowBuilder(l.arrow)
+	if err != nil {
+		b.Fatal(err)
+	}
 	var records []arrow.RecordBatch
-	for record, err := range batches(l.arrow, tableOrder(rows)) {
-		if err != nil {
-			b.Fatal(err)
-		}
-		records = append(records, record)
+	for sorted := tableOrder(rows); len(sorted) > 0; {
+		n := batchLength(sorted)
+		record, _ := builder.build(sorted[:n])
+		records, sorted = append(records, record), sorted[n:]
 	}
 	for b.Loop() {
 		t, err := l.catalog.LoadTable(b.Context(), tableIdent())

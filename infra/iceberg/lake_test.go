@@ -265,7 +265,7 @@ func TestCommitsAreForgotten(t *testing.T) {
 		}
 		made := &madeFiles{FileIO: l.files}
 		a := &appending{lake: l, id: strconv.Itoa(n), moves: []consumer.Move{move("a", n, n+1)}}
-		if a.files, err = l.writeFiles(t.Context(), made.of(at), span("a", n, n+1)); err != nil {
+		if a.files, err = l.writeFiles(t.Context(), made, at, span("a", n, n+1)); err != nil {
 			t.Fatal(err)
 		}
 		commit, err := a.stage(t.Context(), made.of(at))

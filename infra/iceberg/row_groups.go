@@ -23,18 +23,3 @@ func bySize(rows []*consumer.Row) (small, large []*consumer.Row) {
 	}
 	return small, large
 }
-
-// rowGroupLength is the largest number of rows, at least one, of which no run has more text than rowGroupText. A writer
-// takes one number for all row groups of a file.
-func rowGroupLength(rows []*consumer.Row) int {
-	longest, size, begin := len(rows), 0, 0
-	for end, r := range rows {
-		size += len(r.Body)
-		for size > rowGroupText && begin < end {
-			longest = min(longest, end-begin)
-			size -= len(rows[begin].Body)
-			begin++
-		}
-	}
-	return max(1, longest)
-}

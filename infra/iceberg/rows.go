@@ -2,11 +2,11 @@ package iceberg
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -16,13 +16,14 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	icebergo "github.com/apache/iceberg-go"
 
 	"penstock/consumer"
 	"penstock/schemas"
 )
 
 // batchBytes bounds the text of one Arrow batch, above which a batch holds a single row (at most schemas.MaxBody).
-// A write holds about four batches at once.
+// An append holds about three batches at once.
 const batchBytes = 8 << 20
 
 // batchRows bounds the rows of a batch.
@@ -96,24 +97,34 @@ func day(t time.Time) int64 {
 	return d
 }
 
-// batches yields rows in table order as Arrow batches of one day each: iceberg-go writes such a batch as it is, and
-// copies one of several days apart. Who takes a batch releases it.
-func batches(sc *arrow.Schema, rows []*consumer.Row) iter.Seq2[arrow.RecordBatch, error] {
-	return func(yield func(arrow.RecordBatch, error) bool) {
-		builder, err := newRowBuilder(sc)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer builder.record.Release()
-		for len(rows) > 0 {
-			n := batchLength(rows)
-			if !yield(builder.build(rows[:n]), nil) {
-				return
-			}
+// converted are rows of one day, at most a batch.
+type converted struct {
+	batch arrow.RecordBatch
+	text  int // bytes of the bodies
+	day   icebergo.Date
+}
+
+// convert makes batches of the rows, which are in the table's order, each while the one before is being written. Who takes a
+// batch releases it.
+func convert(ctx context.Context, sc *arrow.Schema, rows []*consumer.Row, to chan<- converted) (err error) {
+	defer recovered(&err)
+	builder, err := newRowBuilder(sc)
+	if err != nil {
+		return err
+	}
+	defer builder.record.Release()
+	for len(rows) > 0 {
+		n := batchLength(rows)
+		batch, text := builder.build(rows[:n])
+		select {
+		case to <- converted{batch, text, icebergo.Date(day(rows[0].Event.ReceivedTime))}:
 			rows = rows[n:]
+		case <-ctx.Done():
+			batch.Release()
+			return ctx.Err()
 		}
 	}
+	return nil
 }
 
 // batchLength says how many of the rows go into the next batch, at least one.
@@ -148,19 +159,19 @@ func newRowBuilder(sc *arrow.Schema) (*rowBuilder, error) {
 	return b, nil
 }
 
-func (b *rowBuilder) build(rows []*consumer.Row) arrow.RecordBatch {
-	size := 0
+// build makes a batch, whose bodies have text bytes.
+func (b *rowBuilder) build(rows []*consumer.Row) (batch arrow.RecordBatch, text int) {
 	for _, r := range rows {
-		size += len(r.Body)
+		text += len(r.Body)
 	}
 	b.record.Reserve(len(rows))
-	b.body.ReserveData(size)
+	b.body.ReserveData(text)
 	for _, r := range rows {
 		for _, add := range b.columns {
 			add(r)
 		}
 	}
-	return b.record.NewRecordBatch()
+	return b.record.NewRecordBatch(), text
 }
 
 // column gives the function that appends a row's value of the named column to its builder.

@@ -25,7 +25,7 @@ func TestFrozenTooLong(t *testing.T) {
 	}
 	made := &madeFiles{FileIO: frozen.files}
 	a := &appending{lake: frozen, id: "x", moves: []consumer.Move{move("a", 3, 6)}, began: time.Now()}
-	if a.files, err = frozen.writeFiles(t.Context(), made.of(at), span("a", 3, 6)); err != nil {
+	if a.files, err = frozen.writeFiles(t.Context(), made, at, span("a", 3, 6)); err != nil {
 		t.Fatal(err)
 	}
 	a.began = a.began.Add(-CommitWithin - time.Minute)

@@ -1,0 +1,134 @@
+package iceberg
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/parquet"
+	"github.com/apache/arrow-go/v18/parquet/compress"
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+	icebergo "github.com/apache/iceberg-go"
+	icebergio "github.com/apache/iceberg-go/io"
+	"github.com/apache/iceberg-go/table"
+	"github.com/google/uuid"
+)
+
+// dataFile is a data file that is being written, of rows of one day in the table's order. iceberg-go's own writer would sort
+// every batch again, and copy it for that.
+type dataFile struct {
+	name    string
+	day     icebergo.Date
+	file    icebergio.FileWriter
+	counter *countingWriter
+	writer  *pqarrow.FileWriter
+	target  int64 // bytes
+
+	groupText, groupRows int // of the row group: bytes of its bodies, and rows
+	closed               bool
+}
+
+// createDataFile begins a file of a day's rows.
+func (l *Lake) createDataFile(files icebergio.WriteFileIO, t *table.Table, day icebergo.Date) (*dataFile, error) {
+	places, err := t.LocationProvider()
+	if err != nil {
+		return nil, fmt.Errorf("name a data file: %w", err)
+	}
+	spec := t.Spec()
+	partition := spec.Field(0)
+	dir := partition.EscapedName() + "=" + partition.Transform.ToHumanStrType(icebergo.PrimitiveTypes.Date, day)
+	f := &dataFile{name: places.NewDataLocation(fmt.Sprintf("%s/00000-0-%s-00001.parquet", dir, uuid.New())), day: day}
+	if f.file, err = files.Create(f.name); err != nil {
+		return nil, err
+	}
+	f.counter = &countingWriter{to: f.file}
+	f.target = t.Properties().GetInt64(table.WriteTargetFileSizeBytesKey, targetFileSize)
+	f.writer, err = pqarrow.NewFileWriter(l.arrow, f.counter, parquetProperties(l.arrow, t.Properties()),
+		pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("write data file %s: %w", f.name, err), f.file.Close())
+	}
+	return f, nil
+}
+
+// parquetProperties are those that the table's properties ask for.
+func parquetProperties(schema *arrow.Schema, p icebergo.Properties) *parquet.WriterProperties {
+	options := []parquet.WriterProperty{
+		parquet.WithCompression(compress.Codecs.Zstd),
+		parquet.WithCompressionLevel(p.GetInt(table.ParquetCompressionLevelKey, 1)),
+		parquet.WithDataPageVersion(parquet.DataPageV2),
+		parquet.WithBatchSize(int64(p.GetInt(table.ParquetPageRowLimitKey, pageRows))),
+		parquet.WithDictionaryPageSizeLimit(table.ParquetDictSizeBytesDefault),
+	}
+	for _, field := range schema.Fields() {
+		options = append(options, parquet.WithDictionaryCostFallbackFor(field.Name, true))
+	}
+	for key, value := range p {
+		if column, ok := strings.CutPrefix(key, dictionaryPrefix); ok {
+			options = append(options, parquet.WithDictionaryFor(column, strings.EqualFold(value, "true")))
+		}
+	}
+	return parquet.NewWriterProperties(options...)
+}
+
+// write adds a batch, whose bodies have so many bytes, to the row group, or to a new one if that would be too large.
+func (f *dataFile) write(batch arrow.RecordBatch, text int) error {
+	if f.groupRows > 0 && (f.groupText+text > rowGroupText || f.writer.RowGroupTotalBytesWritten() >= rowGroupBytes) {
+		if err := f.writer.NewBufferedRowGroupChecked(); err != nil {
+			return fmt.Errorf("write data file %s: %w", f.name, err)
+		}
+		f.groupText, f.groupRows = 0, 0
+	}
+	if err := f.writer.WriteBuffered(batch); err != nil {
+		return fmt.Errorf("write data file %s: %w", f.name, err)
+	}
+	f.groupText, f.groupRows = f.groupText+text, f.groupRows+int(batch.NumRows())
+	return nil
+}
+
+// full says that the next row group should go to another file.
+func (f *dataFile) full() bool { return f.counter.n >= f.target }
+
+// close makes the file durable.
+func (f *dataFile) close() error {
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	err := f.writer.Close()
+	if err != nil {
+		err = fmt.Errorf("write data file %s: %w", f.name, err)
+	}
+	return errors.Join(err, f.file.Close())
+}
+
+// describe makes of the file, once it is closed, what a manifest holds.
+func (f *dataFile) describe(t *table.Table) (icebergo.DataFile, error) {
+	meta, err := f.writer.FileMetadata()
+	if err != nil {
+		return nil, fmt.Errorf("describe data file %s: %w", f.name, err)
+	}
+	df, err := table.DataFileFromMetadata(table.DataFileArgs{
+		Schema: t.Schema(), Spec: t.Spec(), Format: icebergo.ParquetFile, Metadata: meta, FilePath: f.name,
+		FileSize: f.counter.n, Content: icebergo.EntryContentData, PartitionValues: map[int]any{dayPartitionID: f.day},
+		Properties: t.Properties(), FormatVersion: formatVersion,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("describe data file %s: %w", f.name, err)
+	}
+	return df, nil
+}
+
+// countingWriter also hides Close from the Parquet writer, which would call it before the last bytes are known to be good.
+type countingWriter struct {
+	to io.Writer
+	n  int64
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	n, err := w.to.Write(p)
+	w.n += int64(n)
+	return n, err
+}

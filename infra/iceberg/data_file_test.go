@@ -1,0 +1,78 @@
+package iceberg
+
+import (
+	"strings"
+	"testing"
+
+	icebergo "github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"penstock/consumer"
+)
+
+// TestFullFiles: an append larger than the table's target size makes several files, and none is lost.
+func TestFullFiles(t *testing.T) {
+	t.Parallel()
+	l, _, _ := newLake(t)
+	tbl, err := l.catalog.LoadTable(t.Context(), tableIdent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := tbl.NewTransaction()
+	if err := tx.SetProperties(icebergo.Properties{table.WriteTargetFileSizeBytesKey: "1000"}); err != nil {
+		t.Fatal(err)
+	}
+	commit, err := tx.TableCommit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := l.catalog.CommitTable(t.Context(), commit.Identifier, commit.Requirements, commit.Updates); err != nil {
+		t.Fatal(err)
+	}
+	rows := span("a", 0, 3*rowGroupText/largeBody)
+	for i := range rows {
+		rows[i].Body = []byte(strings.Repeat("x", largeBody-1))
+	}
+	if err := l.Append(t.Context(), rows, []consumer.Move{move("a", 0, len(rows))}); err != nil {
+		t.Fatal(err)
+	}
+	if n := liveCount(t, l); n != 3 { // a file is full when its first row group is in it
+		t.Errorf("%d files, want 3", n)
+	}
+	wantOnce(t, l, map[string]int{"a": len(rows)})
+}
+
+// TestPanicsAreErrors: what panics while a data file is written ends the append or the compaction, not the process, and leaves
+// no file.
+func TestPanicsAreErrors(t *testing.T) {
+	t.Parallel()
+	panics := false
+	mem := vfs.NewMem()
+	fs := &steppedFS{FS: mem, step: func(op, name string) error {
+		if panics && op == "write" && strings.HasSuffix(name, ".parquet") {
+			panic("a writer that is broken")
+		}
+		return nil
+	}}
+	l := openLake(t, fs, "/data/lake", &memoryPointer{})
+	appendEach(t, l, "a", 0, 3)
+	before := filesOnDisk(t, mem, "/data/lake")
+	panics = true
+	if err := appendSpan(t.Context(), l, "a", 3, 4); err == nil || !strings.Contains(err.Error(), "panic: a writer that is broken") {
+		t.Errorf("append: %v", err)
+	}
+	u := newTestUpkeep(t, l, dayAfter())
+	if _, err := u.Compact(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "panic: a writer that is broken") {
+		t.Errorf("compaction: %v", err)
+	}
+	if after := filesOnDisk(t, mem, "/data/lake"); len(after) != len(before) {
+		t.Errorf("%d files on disk, %d before", len(after), len(before))
+	}
+	panics = false
+	if err := appendSpan(t.Context(), l, "a", 3, 4); err != nil {
+		t.Error(err)
+	}
+	compactAll(t, u)
+	wantOnce(t, l, map[string]int{"a": 4})
+}
