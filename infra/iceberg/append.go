@@ -243,6 +243,9 @@ func (l *Lake) writeFiles(
 ) (written []icebergo.DataFile, _ error) {
 	small, large := bySize(tableOrder(rows))
 	for _, part := range [][]*consumer.Row{small, large} {
+		if len(part) == 0 {
+			continue
+		}
 		group, ctx := errgroup.WithContext(ctx)
 		next := make(chan converted)
 		group.Go(func() error {
@@ -250,7 +253,7 @@ func (l *Lake) writeFiles(
 			return convert(ctx, l.arrow, part, next)
 		})
 		group.Go(func() error {
-			more, err := l.writeBatches(files, t, next)
+			more, err := l.writeBatches(ctx, files, t, next)
 			written = append(written, more...)
 			return err
 		})
@@ -258,12 +261,19 @@ func (l *Lake) writeFiles(
 			return nil, fmt.Errorf("write data files: %w", err)
 		}
 	}
+	left := int64(len(rows))
+	for _, df := range written {
+		left -= df.Count()
+	}
+	if left != 0 { // a last look before the offsets move for good
+		return nil, fmt.Errorf("write data files: %d rows are missing; nothing was changed", left)
+	}
 	return written, nil
 }
 
 // writeBatches makes data files of the batches, a new one for each day and when one is full.
 func (l *Lake) writeBatches(
-	files icebergio.WriteFileIO, t *table.Table, next <-chan converted,
+	ctx context.Context, files icebergio.WriteFileIO, t *table.Table, next <-chan converted,
 ) (written []icebergo.DataFile, err error) {
 	defer recovered(&err)
 	var f *dataFile
@@ -300,6 +310,9 @@ func (l *Lake) writeBatches(
 		if err != nil {
 			return nil, err
 		}
+	}
+	if err := ctx.Err(); err != nil { // there may be rows that were not converted
+		return nil, err
 	}
 	if err := finish(); err != nil {
 		return nil, err

@@ -53,7 +53,7 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 // BenchmarkRawAppend is what iceberg-go's own append takes for the same rows, sorted and converted beforehand, over the
-// same files and catalog: the floor under BenchmarkAppend.
+// same files and catalog.
 func BenchmarkRawAppend(b *testing.B) {
 	rows := benchBatch()
 	l := openLake(b, vfs.Default, b.TempDir(), &memoryPointer{})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -32,45 +33,56 @@ type dataFile struct {
 
 // createDataFile begins a file of a day's rows.
 func (l *Lake) createDataFile(files icebergio.WriteFileIO, t *table.Table, day icebergo.Date) (*dataFile, error) {
-	places, err := t.LocationProvider()
-	if err != nil {
-		return nil, fmt.Errorf("name a data file: %w", err)
+	if err := checkTable(t.Metadata()); err != nil { // others may have altered it since it was opened
+		return nil, err
 	}
 	spec := t.Spec()
 	partition := spec.Field(0)
 	dir := partition.EscapedName() + "=" + partition.Transform.ToHumanStrType(icebergo.PrimitiveTypes.Date, day)
-	f := &dataFile{name: places.NewDataLocation(fmt.Sprintf("%s/00000-0-%s-00001.parquet", dir, uuid.New())), day: day}
+	name, err := url.JoinPath(t.Location(), "data", dir, fmt.Sprintf("00000-0-%s-00001.parquet", uuid.New()))
+	if err != nil {
+		return nil, fmt.Errorf("name a data file: %w", err)
+	}
+	f := &dataFile{name: name, day: day}
 	if f.file, err = files.Create(f.name); err != nil {
 		return nil, err
 	}
 	f.counter = &countingWriter{to: f.file}
 	f.target = t.Properties().GetInt64(table.WriteTargetFileSizeBytesKey, targetFileSize)
-	f.writer, err = pqarrow.NewFileWriter(l.arrow, f.counter, parquetProperties(l.arrow, t.Properties()),
-		pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
+	properties, err := parquetProperties(l.arrow, t.Properties())
+	if err == nil {
+		f.writer, err = pqarrow.NewFileWriter(l.arrow, f.counter, properties,
+			pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("write data file %s: %w", f.name, err), f.file.Close())
 	}
 	return f, nil
 }
 
-// parquetProperties are those that the table's properties ask for.
-func parquetProperties(schema *arrow.Schema, p icebergo.Properties) *parquet.WriterProperties {
+// parquetProperties are the same for every table, but for what a table's own say of the compression's level, the rows of a page
+// and dictionaries.
+func parquetProperties(schema *arrow.Schema, p icebergo.Properties) (*parquet.WriterProperties, error) {
+	leaves, err := pqarrow.ToParquet(schema, nil, pqarrow.DefaultWriterProps())
+	if err != nil {
+		return nil, err
+	}
 	options := []parquet.WriterProperty{
 		parquet.WithCompression(compress.Codecs.Zstd),
 		parquet.WithCompressionLevel(p.GetInt(table.ParquetCompressionLevelKey, 1)),
 		parquet.WithDataPageVersion(parquet.DataPageV2),
-		parquet.WithBatchSize(int64(p.GetInt(table.ParquetPageRowLimitKey, pageRows))),
+		parquet.WithBatchSize(max(1, p.GetInt64(table.ParquetPageRowLimitKey, pageRows))),
 		parquet.WithDictionaryPageSizeLimit(table.ParquetDictSizeBytesDefault),
 	}
-	for _, field := range schema.Fields() {
-		options = append(options, parquet.WithDictionaryCostFallbackFor(field.Name, true))
+	for i := range leaves.NumColumns() {
+		options = append(options, parquet.WithDictionaryCostFallbackFor(leaves.Column(i).Path(), true))
 	}
 	for key, value := range p {
 		if column, ok := strings.CutPrefix(key, dictionaryPrefix); ok {
 			options = append(options, parquet.WithDictionaryFor(column, strings.EqualFold(value, "true")))
 		}
 	}
-	return parquet.NewWriterProperties(options...)
+	return parquet.NewWriterProperties(options...), nil
 }
 
 // write adds a batch, whose bodies have so many bytes, to the row group, or to a new one if that would be too large.
@@ -88,20 +100,20 @@ func (f *dataFile) write(batch arrow.RecordBatch, text int) error {
 	return nil
 }
 
-// full says that the next row group should go to another file.
+// full says that the file has its target size, as far as its row groups are written.
 func (f *dataFile) full() bool { return f.counter.n >= f.target }
 
-// close makes the file durable.
-func (f *dataFile) close() error {
+// close makes the file durable. The file is let go of also when the Parquet writer panics.
+func (f *dataFile) close() (err error) {
 	if f.closed {
 		return nil
 	}
 	f.closed = true
-	err := f.writer.Close()
-	if err != nil {
-		err = fmt.Errorf("write data file %s: %w", f.name, err)
+	defer func() { err = errors.Join(err, f.file.Close()) }()
+	if err := f.writer.Close(); err != nil {
+		return fmt.Errorf("write data file %s: %w", f.name, err)
 	}
-	return errors.Join(err, f.file.Close())
+	return nil
 }
 
 // describe makes of the file, once it is closed, what a manifest holds.

@@ -15,21 +15,9 @@ import (
 func TestFullFiles(t *testing.T) {
 	t.Parallel()
 	l, _, _ := newLake(t)
-	tbl, err := l.catalog.LoadTable(t.Context(), tableIdent())
-	if err != nil {
-		t.Fatal(err)
-	}
-	tx := tbl.NewTransaction()
-	if err := tx.SetProperties(icebergo.Properties{table.WriteTargetFileSizeBytesKey: "1000"}); err != nil {
-		t.Fatal(err)
-	}
-	commit, err := tx.TableCommit()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := l.catalog.CommitTable(t.Context(), commit.Identifier, commit.Requirements, commit.Updates); err != nil {
-		t.Fatal(err)
-	}
+	alter(t, l, func(tx *table.Transaction) error {
+		return tx.SetProperties(icebergo.Properties{table.WriteTargetFileSizeBytesKey: "1000"})
+	})
 	rows := span("a", 0, 3*rowGroupText/largeBody)
 	for i := range rows {
 		rows[i].Body = []byte(strings.Repeat("x", largeBody-1))
@@ -75,4 +63,42 @@ func TestPanicsAreErrors(t *testing.T) {
 	}
 	compactAll(t, u)
 	wantOnce(t, l, map[string]int{"a": 4})
+}
+
+// TestAlteredPartitions: a table that somebody partitions otherwise while it is written to is refused, and rows that wait for it
+// are not lost by it: its files would lie in partitions of which they say nothing.
+func TestAlteredPartitions(t *testing.T) {
+	t.Parallel()
+	l, shared, fs := newLake(t)
+	appendEach(t, l, "a", 0, 3)
+	alter(t, l, func(tx *table.Transaction) error { return tx.UpdateSpec(true).AddIdentity("type").Commit() })
+	const want = "is partitioned by"
+	if err := appendSpan(t.Context(), l, "a", 3, 4); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("append: %v", err)
+	}
+	if _, err := tryOpen(t.Context(), fs, "/data/lake", shared); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("open: %v", err)
+	}
+	wantOnce(t, l, map[string]int{"a": 3})
+	wantOffset(t, l, "a", 3)
+}
+
+// alter commits a change to the table, as another engine would.
+func alter(t *testing.T, l *Lake, change func(*table.Transaction) error) {
+	t.Helper()
+	tbl, err := l.catalog.LoadTable(t.Context(), tableIdent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := tbl.NewTransaction()
+	if err := change(tx); err != nil {
+		t.Fatal(err)
+	}
+	commit, err := tx.TableCommit()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := l.catalog.CommitTable(t.Context(), commit.Identifier, commit.Requirements, commit.Updates); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -29,7 +29,7 @@ const (
 	// sourceRows bounds the rows of a batch that is read.
 	sourceRows = 4096
 	// sourceOverhead is a guess at the memory of an open file beside its pages.
-	sourceOverhead = 256 << 10
+	sourceOverhead = 768 << 10
 )
 
 // source is one data file that is read in its own order.
@@ -45,6 +45,7 @@ type source struct {
 	columns            []arrow.Array // of the present batch, in the order of schema
 	types, ids, bodies *array.String
 	row, rows          int
+	unread             int64 // rows of the file
 }
 
 // openSource opens a data file whose columns must be those of schema.
@@ -64,6 +65,7 @@ func openSource(ctx context.Context, files *FileIO, df icebergo.DataFile, schema
 	if s.parquet, err = file.NewParquetReader(f, file.WithReadProps(props)); err != nil {
 		return nil, err
 	}
+	s.unread = s.parquet.NumRows()
 	arrowFile, err := pqarrow.NewFileReader(s.parquet,
 		pqarrow.ArrowReadProperties{BatchSize: batchLengthOf(s.parquet)}, memory.DefaultAllocator)
 	if err != nil {
@@ -121,9 +123,13 @@ func (s *source) next() (bool, error) {
 			if err := s.reader.Err(); err != nil && !errors.Is(err, io.EOF) {
 				return false, fmt.Errorf("read data file %s: %w", s.name, err)
 			}
+			if s.unread != 0 { // where a page should begin, the end of the file looks like that of its rows
+				return false, fmt.Errorf("read data file %s: %w, %d rows are missing", s.name, io.ErrUnexpectedEOF, s.unread)
+			}
 			return false, nil
 		}
 		s.rows = int(s.reader.RecordBatch().NumRows())
+		s.unread -= int64(s.rows)
 	}
 	s.columns = s.reader.RecordBatch().Columns()
 	var ok [3]bool

@@ -66,7 +66,8 @@ func (w *rewriting) run(ctx context.Context, inputs []icebergo.DataFile) (err er
 		}
 	}()
 	defer recovered(&err)
-	defer func() { err = errors.Join(err, w.close()) }()
+	defer func() { err = errors.Join(err, w.close(&w.small)) }()
+	defer func() { err = errors.Join(err, w.close(&w.large)) }()
 	m, err := w.lake.newMerge(ctx, inputs)
 	defer func() { err = errors.Join(err, m.close()) }()
 	if err != nil {
@@ -119,17 +120,18 @@ func (w *rewriting) outputs() []*output {
 	return slices.DeleteFunc([]*output{w.small, w.large}, func(o *output) bool { return o == nil })
 }
 
-func (w *rewriting) close() error {
-	var errs []error
-	for _, o := range w.outputs() {
-		errs = append(errs, o.close())
+// close makes durable what was flushed to an output, if there is one.
+func (w *rewriting) close(o **output) error {
+	if *o == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	(*o).record.Release()
+	return (*o).file.close()
 }
 
 // copiedText bounds the text of a batch of copied rows, above which a batch holds a single row. Its buffers grow by doubling
 // and are garbage once it is written, so it is short.
-const copiedText = 1 << 20
+const copiedText = 2 << 20
 
 // output is a data file to which rows are copied.
 type output struct {
@@ -145,7 +147,7 @@ func newOutput(schema *arrow.Schema, file *dataFile) (*output, error) {
 	for i, field := range schema.Fields() {
 		c, err := copierOf(field.Name, o.record.Field(i))
 		if err != nil {
-			return nil, errors.Join(err, o.close())
+			return nil, errors.Join(err, file.close())
 		}
 		o.copies = append(o.copies, c)
 	}
@@ -183,12 +185,6 @@ func (o *output) flush() error {
 	text := o.batchText
 	o.batchText, o.batchRows = 0, 0
 	return o.file.write(batch, text)
-}
-
-// close makes durable what was flushed.
-func (o *output) close() error {
-	o.record.Release()
-	return o.file.close()
 }
 
 // copyValue appends a value, not NULL, of a column that was read to the one that is being built; false if it is of another

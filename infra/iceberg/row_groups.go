@@ -7,8 +7,8 @@ const (
 	// but never from two row groups, and functions over JSON need several times the text that they read. The Parquet
 	// writer's own limit (rowGroupBytes) is of bytes that are compressed already, which may be a thousandth.
 	rowGroupText = 16 << 20
-	// largeBody is the size from which a row goes to the files of large bodies: 128 rows below it fit a row group, so
-	// those of small rows never get shorter than that.
+	// largeBody is the size from which a row goes to the files of large bodies: more than a hundred rows below it fit a row
+	// group, so those of small rows never get shorter than that.
 	largeBody = rowGroupText / 128
 )
 

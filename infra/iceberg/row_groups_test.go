@@ -3,6 +3,8 @@ package iceberg
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync/atomic"
@@ -33,7 +35,8 @@ func TestRowGroupsAreBounded(t *testing.T) {
 	wantRowGroups(t, l, fs, 2000)
 }
 
-// A row group's bodies are many pages, of which a reader holds one at a time; and a compaction reads them so, not all at once.
+// A row group's bodies are many pages, of which a reader holds one at a time; and a compaction reads them so, not all at once,
+// and notices when one is missing.
 func TestPagesAreReadOneByOne(t *testing.T) {
 	t.Parallel()
 	const rows, files, body = 6 * pageRows, 2, 1 << 10
@@ -62,8 +65,14 @@ func TestPagesAreReadOneByOne(t *testing.T) {
 		}
 	}
 	wantPages(t, l, page)
+	u := newTestUpkeep(t, l, dayAfter())
+	read.cut.Store(true)
+	if did, err := u.Compact(t.Context(), nil); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("files that end early were compacted: %+v, %v", did, err)
+	}
+	read.cut.Store(false)
 	read.largest.Store(0)
-	compactAll(t, newTestUpkeep(t, l, dayAfter()))
+	compactAll(t, u)
 	if largest := read.largest.Load(); largest == 0 || largest > page {
 		t.Errorf("a compaction read %d bytes at once, a page has at most %d before compression", largest, page)
 	}
@@ -114,10 +123,11 @@ func wantPages(t *testing.T, l *Lake, limit int) {
 	}
 }
 
-// measuredFiles know the largest read.
+// measuredFiles know the largest read, and may seem to end where a column is read.
 type measuredFiles struct {
 	*LocalFiles
 	largest atomic.Int64
+	cut     atomic.Bool
 }
 
 func (f *measuredFiles) Open(name string) (icebergio.File, error) {
@@ -131,6 +141,9 @@ type measuredFile struct {
 }
 
 func (f *measuredFile) ReadAt(p []byte, off int64) (int, error) {
+	if f.files.cut.Load() && len(p) >= sourceBuffer {
+		return 0, io.EOF
+	}
 	for n, old := int64(len(p)), f.files.largest.Load(); n > old && !f.files.largest.CompareAndSwap(old, n); {
 		old = f.files.largest.Load()
 	}

@@ -23,7 +23,7 @@ import (
 )
 
 // batchBytes bounds the text of one Arrow batch, above which a batch holds a single row (at most schemas.MaxBody).
-// An append holds about three batches at once.
+// An append holds two batches at once.
 const batchBytes = 8 << 20
 
 // batchRows bounds the rows of a batch.

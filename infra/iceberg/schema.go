@@ -26,7 +26,7 @@ const (
 	// targetFileSize is where a data file is full: large enough that a day has few, small enough that a compaction of
 	// some is cheap.
 	targetFileSize = 128 << 20
-	// rowGroupBytes bounds a row group before compression: a writer holds one in memory, and a row may hold 10 MiB.
+	// rowGroupBytes bounds a row group, compressed: a writer holds one in memory, and a row may hold 10 MiB.
 	rowGroupBytes = 32 << 20
 	// pageRows is after how many rows a writer looks whether a page is full (1 MiB). With iceberg-go's default of 20,000 all
 	// bodies of a row group are one page, which its writer and every reader hold unfolded.
@@ -195,6 +195,11 @@ func checkTable(meta table.Metadata) error {
 		if _, ok := want.FindFieldByID(f.ID); !ok && f.Required {
 			return fmt.Errorf("the lake table requires column %q, which this version of Penstock does not write", f.Name)
 		}
+	}
+	// A data file says of itself in which partition it lies, and engines believe it.
+	spec := meta.PartitionSpec()
+	if spec.NumFields() != 1 || spec.Field(0).FieldID != dayPartitionID || spec.Field(0).Transform != (icebergo.DayTransform{}) {
+		return fmt.Errorf("the lake table is partitioned by %v, this version of Penstock writes days of receipt", spec)
 	}
 	// iceberg-go's own retry rebases blindly and adds the same files twice.
 	if n := meta.Properties().GetInt(table.CommitNumRetriesKey, table.CommitNumRetriesDefault); n != 0 {
