@@ -100,8 +100,7 @@ func TestClientHelpHasExamples(t *testing.T) {
 func TestClientNoServer(t *testing.T) {
 	t.Parallel()
 	server := clienttest.New(t)
-	server.Key = "hunter2"
-	server.Close()
+	server.URL, server.Key = nobodyListens, "hunter2"
 	file := hold(t, "a.json", "1")
 	for _, args := range [][]string{
 		{"send", file, "--retry-for", "0s"}, {"get", "2yTsGkJ3hDqGRQmXqTzVQkZ0bXk", "--wait", "0s"}, {"query", "SELECT 1"}, {"lake", "status"}, {"dlq", "list", "lake"},

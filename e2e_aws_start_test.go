@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -52,19 +51,6 @@ func refused(t *testing.T, service, operation, code string) string {
 		Service: service, Operation: operation, When: faultproxy.Always(), Do: faultproxy.ErrorBefore(400, code),
 	})
 	return setting
-}
-
-// unreachable is an endpoint at which nobody listens.
-func unreachable(t *testing.T, service string) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ln.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return endpointOf(service) + "=http://" + ln.Addr().String()
 }
 
 // users are the commands that use a service, by what the tests call them.
@@ -155,7 +141,7 @@ func (d *deployment) badStarts(t *testing.T) map[string]badStart {
 			env: []string{refused(t, service, "", expired)}, want: "the credentials have expired: renew them", commands: users(service),
 		}
 		bad["unreachable "+service] = badStart{
-			env: []string{unreachable(t, service)}, want: "there is no connection, or no answer in time: check the network", commands: users(service),
+			env: []string{endpointOf(service) + "=" + nobodyListens}, want: "there is no connection, or no answer in time: check the network", commands: users(service),
 		}
 	}
 	return bad

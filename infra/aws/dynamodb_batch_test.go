@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -174,14 +173,7 @@ func TestApplyFails(t *testing.T) {
 	}
 	t.Run("nobody listens", func(t *testing.T) {
 		t.Parallel()
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := ln.Close(); err != nil {
-			t.Fatal(err)
-		}
-		ix, err := NewIndex(clientsOf("http://"+ln.Addr().String(), &http.Client{}), testTables, "bucket")
+		ix, err := NewIndex(clientsOf(nobodyListens, &http.Client{}), testTables, "bucket")
 		if err != nil {
 			t.Fatal(err)
 		}

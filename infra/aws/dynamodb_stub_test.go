@@ -61,6 +61,9 @@ func newDynamoStub(t *testing.T, answer func(call) reply) *dynamoStub {
 	return s
 }
 
+// nobodyListens is an address without a server. A port that was let go of would not do: another test may have it by then.
+const nobodyListens = "http://127.0.0.1:1"
+
 // clientsOf retry as the real ones do, but without long pauses.
 func clientsOf(endpoint string, over s3.HTTPClient) Clients {
 	creds := credentials.NewStaticCredentialsProvider("id", "secret", "")

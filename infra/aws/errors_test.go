@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -63,14 +62,7 @@ func TestOutcome(t *testing.T) {
 	}
 	t.Run("nobody listens", func(t *testing.T) {
 		t.Parallel()
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := ln.Close(); err != nil {
-			t.Fatal(err)
-		}
-		checkOutcome(t, putVia(t.Context(), "http://"+ln.Addr().String(), valid), ingest.ErrThrottled)
+		checkOutcome(t, putVia(t.Context(), nobodyListens, valid), ingest.ErrThrottled)
 	})
 	t.Run("given up while it waits", func(t *testing.T) {
 		t.Parallel()
@@ -88,7 +80,7 @@ func TestOutcome(t *testing.T) {
 		none := sdk.CredentialsProviderFunc(func(context.Context) (sdk.Credentials, error) {
 			return sdk.Credentials{}, errors.New("expired")
 		})
-		checkOutcome(t, putVia(t.Context(), "http://127.0.0.1:1", none), nil)
+		checkOutcome(t, putVia(t.Context(), nobodyListens, none), nil)
 	})
 	if outcome(nil) != nil {
 		t.Error("nil is not nil")

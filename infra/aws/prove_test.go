@@ -175,7 +175,7 @@ func TestAdvice(t *testing.T) {
 	if err := ProveBucket(t.Context(), moved.Clients, "bucket"); err == nil || !strings.Contains(err.Error(), "the bucket is not in region eu-central-1") {
 		t.Errorf("bucket elsewhere: %v", err)
 	}
-	nobody := clientsOf("http://127.0.0.1:1", &http.Client{})
+	nobody := clientsOf(nobodyListens, &http.Client{})
 	if err := testTables.Check(t.Context(), nobody.DynamoDB); err == nil || !strings.Contains(err.Error(), "there is no connection") {
 		t.Errorf("nobody listens: %v", err)
 	}
