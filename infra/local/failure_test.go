@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"path/filepath"
 	"runtime"
@@ -249,8 +250,10 @@ func TestFlushFailure(t *testing.T) {
 			if err := s.Err(); !errors.Is(err, ingest.ErrStorageFull) {
 				t.Errorf("Err() = %v, want ErrStorageFull", err)
 			}
-			if err := s.stream.Put(t.Context(), []ingest.Record{recordIn(s, 1, "during")})[0]; !errors.Is(err, ingest.ErrStorageFull) {
-				t.Errorf("Put while flushing fails: %v, want ErrStorageFull", err)
+			for range 1000 { // also between two tries
+				if err := s.stream.Put(t.Context(), []ingest.Record{recordIn(s, 1, "during")})[0]; !errors.Is(err, ingest.ErrStorageFull) {
+					t.Fatalf("Put while flushing fails: %v, want ErrStorageFull", err)
+				}
 			}
 			if got := readAll(t, s, 0); len(got) != 1 {
 				t.Errorf("read %v", got)
@@ -386,4 +389,40 @@ func TestOpenEmptiesScratch(t *testing.T) {
 		t.Errorf("the directory itself, which may be a link, is gone: %v", err)
 	}
 	mustClose(t, s)
+}
+
+// TestNothingToFlush: a flush that has nothing to write is a success, though Pebble reports an error, and the end of an earlier
+// failure.
+func TestNothingToFlush(t *testing.T) {
+	t.Parallel()
+	h := newHealth(slog.New(slog.DiscardHandler), nil)
+	ended := make(chan error, 1)
+	listener := h.listener()
+	listener.FlushEnd = func(info pebble.FlushInfo) { ended <- info.Err }
+	db, err := pebble.Open("", &pebble.Options{FS: vfs.NewMem(), EventListener: listener, Logger: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := errors.Join(db.Set([]byte("k"), nil, nil), db.SingleDelete([]byte("k"), nil), db.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	nothing := <-ended
+	if nothing == nil {
+		t.Fatal("the flush had something to write")
+	}
+	full := fmt.Errorf("flush: %w", syscall.ENOSPC)
+	h.flushEnded(full)
+	h.backgroundError(full)
+	if err := h.err(); !errors.Is(err, ingest.ErrStorageFull) {
+		t.Errorf("after a failure: %v", err)
+	}
+	h.flushEnded(nothing)
+	if err := h.err(); err != nil {
+		t.Errorf("after a flush that ended with %q: %v", nothing, err)
+	}
 }

@@ -89,13 +89,15 @@ func withFull(err error) error {
 	return err
 }
 
-// flushEnded takes the end of a flush, which has an error too when there was nothing to write. Only Pebble knows that one
-// apart; a real one it reports once more as a background error, before it tries again.
+// nothingToFlush is how Pebble says that a flush went well and had nothing to write. It does not export that error.
+const nothingToFlush = "pebble: empty table"
+
+// flushEnded takes the end of a flush. A real error Pebble reports once more as a background error, before it tries again.
 func (h *health) flushEnded(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err == nil || h.lastFlush == nil || err.Error() != h.lastFlush.Error() {
-		h.flush = nil // else it is the same failure again
+	if err == nil || err.Error() == nothingToFlush {
+		h.flush = nil
 	}
 	h.lastFlush = err
 }
