@@ -11,6 +11,8 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/file"
 	icebergo "github.com/apache/iceberg-go"
 	"github.com/google/uuid"
+
+	"penstock/schemas"
 )
 
 const (
@@ -59,21 +61,20 @@ func (u *Upkeep) compact(ctx context.Context, progress func(Compaction)) (total 
 	var failed error
 	for range most {
 		group, did, err := u.compactNext(ctx, skip)
+		unreadable := new(unreadableError)
 		switch {
-		case group == nil:
-			return total, errors.Join(failed, err)
 		case errors.Is(err, errInputsGone):
 			u.cfg.Logger.Info("compaction was for nothing: the files were replaced meanwhile", "files", len(group))
-		case errors.Is(err, errForeignFile) && ctx.Err() == nil:
-			failed = errors.Join(failed, err) // it must not keep the other days from being compacted
-		case err != nil:
-			return total, errors.Join(failed, err)
-		}
-		if err != nil {
 			for _, df := range group {
 				skip[df.FilePath()] = struct{}{}
 			}
 			continue
+		case errors.As(err, &unreadable) && ctx.Err() == nil: // it must not keep the others from being compacted
+			failed = errors.Join(failed, err)
+			skip[unreadable.name] = struct{}{}
+			continue
+		case err != nil || group == nil:
+			return total, errors.Join(failed, err)
 		}
 		total.add(did)
 		u.note(func(s *UpkeepStats) {
@@ -226,7 +227,7 @@ func (u *Upkeep) byFooter(ctx context.Context, files []icebergo.DataFile) (small
 		f, ok := u.footers[df.FilePath()]
 		if !ok {
 			if f, err = u.lake.readFooter(df.FilePath()); err != nil {
-				return nil, nil, fmt.Errorf("read the footer of %s: %w", df.FilePath(), err)
+				return nil, nil, &unreadableError{df.FilePath(), err}
 			}
 			u.footers[df.FilePath()] = f
 		}
@@ -263,6 +264,7 @@ func (l *Lake) readFooter(name string) (_ footer, err error) {
 		return footer{}, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	defer recovered(&err)
 	r, err := file.NewParquetReader(f)
 	if err != nil {
 		return footer{}, err
@@ -283,7 +285,8 @@ func (l *Lake) readFooter(name string) (_ footer, err error) {
 		}
 	}
 	// A file has either only bodies below largeBody or none.
-	return footer{large: rows > 0 && text/rows >= largeBody, memory: 2*group + sourceOverhead}, nil
+	large := rows > 0 && text/rows >= largeBody
+	return footer{large, 2*group + min(rows, sourceRows)*schemas.MaxAttributes + sourceOverhead}, nil
 }
 
 // choose takes files of one day and kind, the smallest first, that together fit one file of the target size and the memory

@@ -1,11 +1,13 @@
 package iceberg
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	icebergo "github.com/apache/iceberg-go"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"penstock/consumer"
 )
@@ -157,6 +160,61 @@ func TestCompactKinds(t *testing.T) {
 	}
 	wantOnce(t, l, map[string]int{"a": n})
 	wantRowGroups(t, l, fs, n)
+}
+
+// TestUnreadableFiles: a file that can't be read is told of and left alone, and keeps no other file of its day nor any other
+// day from being compacted.
+func TestUnreadableFiles(t *testing.T) {
+	t.Parallel()
+	for part, at := range map[string]func(size int64) int64{
+		"pages":  func(int64) int64 { return 4 },
+		"footer": func(size int64) int64 { return size - 100 },
+		"end":    func(size int64) int64 { return size - 4 },
+	} {
+		l, _, fs := newLake(t)
+		for n := range 8 {
+			rows := span("a", n, n+1)
+			rows[0].Event.ReceivedTime = received.AddDate(0, 0, n/4)
+			if err := l.Append(t.Context(), rows, []consumer.Move{move("a", n, n+1)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, err := l.Files(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		damaged := before[slices.IndexFunc(before, func(path string) bool {
+			return strings.Contains(path, received.AddDate(0, 0, 1).UTC().Format(time.DateOnly))
+		})]
+		damage(t, fs, damaged, at)
+		u := newTestUpkeep(t, l, clockAt(received.AddDate(0, 0, 3)))
+		done, err := u.Compact(t.Context(), nil)
+		if err == nil || !strings.Contains(err.Error(), filepath.Base(damaged)) {
+			t.Errorf("%s: %v", part, err)
+		}
+		if done.Groups != 2 || liveCount(t, l) != 3 {
+			t.Errorf("%s: %+v, %d files", part, done, liveCount(t, l))
+		}
+		if _, err := u.Compact(t.Context(), nil); err == nil {
+			t.Errorf("%s: the next compaction tells of no error", part)
+		}
+	}
+}
+
+// damage overwrites some bytes of a file.
+func damage(t *testing.T, fs vfs.FS, path string, at func(size int64) int64) {
+	t.Helper()
+	f, err := fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := f.Stat()
+	if err == nil {
+		_, err = f.WriteAt(bytes.Repeat([]byte{0xff}, 4), at(info.Size()))
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestChoose: what goes into one group.

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/compress"
+	"github.com/apache/arrow-go/v18/parquet/metadata"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	icebergo "github.com/apache/iceberg-go"
 	icebergio "github.com/apache/iceberg-go/io"
@@ -117,20 +119,55 @@ func (f *dataFile) close() (err error) {
 }
 
 // describe makes of the file, once it is closed, what a manifest holds.
-func (f *dataFile) describe(t *table.Table) (icebergo.DataFile, error) {
+func (f *dataFile) describe(t *table.Table) (_ icebergo.DataFile, err error) {
+	defer recovered(&err)
 	meta, err := f.writer.FileMetadata()
+	if err != nil {
+		return nil, fmt.Errorf("describe data file %s: %w", f.name, err)
+	}
+	properties, err := boundedColumns(meta, t.Properties())
 	if err != nil {
 		return nil, fmt.Errorf("describe data file %s: %w", f.name, err)
 	}
 	df, err := table.DataFileFromMetadata(table.DataFileArgs{
 		Schema: t.Schema(), Spec: t.Spec(), Format: icebergo.ParquetFile, Metadata: meta, FilePath: f.name,
 		FileSize: f.counter.n, Content: icebergo.EntryContentData, PartitionValues: map[int]any{dayPartitionID: f.day},
-		Properties: t.Properties(), FormatVersion: formatVersion,
+		Properties: properties, FormatVersion: formatVersion,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("describe data file %s: %w", f.name, err)
 	}
 	return df, nil
+}
+
+// boundedColumns are the table's properties, but that a column has no bounds in the manifest if one of the file's row groups
+// does not tell its largest value, which Parquet leaves out when it is longer than parquet.DefaultMaxStatsSize. iceberg-go
+// would make bounds of the other row groups' alone, and engines skip the file in search of what lies beyond. (Without its
+// smallest value, a row group counts as one that begins with the empty text, which does no harm.)
+func boundedColumns(meta *metadata.FileMetaData, p icebergo.Properties) (icebergo.Properties, error) {
+	p = maps.Clone(p)
+	for g := range meta.NumRowGroups() {
+		group := meta.RowGroup(g)
+		for c := range group.NumColumns() {
+			chunk, err := group.ColumnChunk(c)
+			if err != nil {
+				return nil, err
+			}
+			stats, err := chunk.Statistics()
+			if err != nil {
+				return nil, err
+			}
+			text, ok := stats.(*metadata.ByteArrayStatistics)
+			name := meta.Schema.Column(c).Path()
+			if !ok || strings.Contains(name, ".") || text.NullCount() == chunk.NumValues() { // a part of a map has none anyway
+				continue
+			}
+			if len(text.Max()) == 0 {
+				p[table.MetricsModeColumnConfPrefix+"."+name] = "counts"
+			}
+		}
+	}
+	return p, nil
 }
 
 // countingWriter also hides Close from the Parquet writer, which would call it before the last bytes are known to be good.

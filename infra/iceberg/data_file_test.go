@@ -102,3 +102,43 @@ func alter(t *testing.T, l *Lake, change func(*table.Transaction) error) {
 		t.Fatal(err)
 	}
 }
+
+// TestLongValuesNarrowNoBounds: Parquet tells no extreme of a row group that is longer than 4 KiB. The other row groups' must not
+// pass for those of the file then, or engines would skip it when they look for a value beyond.
+func TestLongValuesNarrowNoBounds(t *testing.T) {
+	t.Parallel()
+	for _, long := range []string{strings.Repeat("z", 5000), strings.Repeat("\x01", 5000), ""} {
+		l, _, _ := newLake(t)
+		rows := span("a", 0, 2*rowGroupText/largeBody) // two row groups
+		for i := range rows {
+			rows[i].Event.Type, rows[i].Event.Subject = "t", "m"
+			rows[i].Body = []byte(strings.Repeat("x", largeBody-1))
+		}
+		rows[0].Event.Subject, rows[1].Event.Subject, rows[2].Event.Subject = "zebra", "ant", long
+		if err := l.Append(t.Context(), rows, []consumer.Move{move("a", 0, len(rows))}); err != nil {
+			t.Fatal(err)
+		}
+		for subject, want := range map[string]int{"zebra": 1, "ant": 1, "zoo": 0} {
+			if subject == "zoo" && long != "" {
+				continue
+			}
+			if got := planned(t, l, subject); got != want {
+				t.Errorf("of a file with a subject of %d bytes: %d files to look for %q in, want %d", len(long), got, subject, want)
+			}
+		}
+	}
+}
+
+// planned is how many data files an engine reads to find events of a subject.
+func planned(t *testing.T, l *Lake, subject string) int {
+	t.Helper()
+	tbl, err := l.catalog.LoadTable(t.Context(), tableIdent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := tbl.Scan(table.WithRowFilter(icebergo.EqualTo(icebergo.Reference("subject"), subject))).PlanFiles(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(tasks)
+}

@@ -20,14 +20,24 @@ import (
 // errForeignFile: a data file holds what this version of Penstock would lose by rewriting it.
 var errForeignFile = errors.New("data file was not written by this version of Penstock")
 
+// unreadableError is of one data file, which can't be copied as it is; others may be.
+type unreadableError struct {
+	name string
+	err  error
+}
+
+func (e *unreadableError) Error() string { return fmt.Sprintf("read data file %s: %v", e.name, e.err) }
+func (e *unreadableError) Unwrap() error { return e.err }
+
 const (
 	// sourceText is about how much text of one file a merge holds as rows.
 	sourceText = 1 << 20
 	// sourceBuffer is how much of a column is read at once. Read as a whole, its part of a row group would stay in memory until
 	// the last of its rows is copied; in smaller pieces, an object store would be asked too often.
 	sourceBuffer = 1 << 20
-	// sourceRows bounds the rows of a batch that is read.
-	sourceRows = 4096
+	// sourceRows bounds the rows of a batch that is read, and with them their attributes. In the file those that repeat take no
+	// space, so it doesn't tell how much text they are (at most schemas.MaxAttributes a row).
+	sourceRows = 256
 	// sourceOverhead is a guess at the memory of an open file beside its pages.
 	sourceOverhead = 768 << 10
 )
@@ -52,14 +62,15 @@ type source struct {
 func openSource(ctx context.Context, files *FileIO, df icebergo.DataFile, schema *arrow.Schema) (_ *source, err error) {
 	f, err := files.Open(df.FilePath())
 	if err != nil {
-		return nil, err
+		return nil, &unreadableError{df.FilePath(), err}
 	}
 	s := &source{name: df.FilePath(), file: f, schema: schema}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("open data file %s: %w", df.FilePath(), err), s.close())
+			err = errors.Join(&unreadableError{df.FilePath(), err}, s.close())
 		}
 	}()
+	defer recovered(&err)
 	props := parquet.NewReaderProperties(memory.DefaultAllocator)
 	props.BufferedStreamEnabled, props.BufferSize = true, sourceBuffer
 	if s.parquet, err = file.NewParquetReader(f, file.WithReadProps(props)); err != nil {
@@ -117,16 +128,25 @@ func (s *source) next() (bool, error) {
 	if s.row++; s.row < s.rows {
 		return true, nil
 	}
+	if err := s.nextBatch(); err != nil {
+		return false, &unreadableError{s.name, err}
+	}
+	return s.rows > 0, nil
+}
+
+// nextBatch goes to the first row of the next batch; there are no rows at the end of the file.
+func (s *source) nextBatch() (err error) {
+	defer recovered(&err)
 	s.row, s.rows = 0, 0
 	for s.rows == 0 {
 		if !s.reader.Next() {
 			if err := s.reader.Err(); err != nil && !errors.Is(err, io.EOF) {
-				return false, fmt.Errorf("read data file %s: %w", s.name, err)
+				return err
 			}
 			if s.unread != 0 { // where a page should begin, the end of the file looks like that of its rows
-				return false, fmt.Errorf("read data file %s: %w, %d rows are missing", s.name, io.ErrUnexpectedEOF, s.unread)
+				return fmt.Errorf("%w, %d rows are missing", io.ErrUnexpectedEOF, s.unread)
 			}
-			return false, nil
+			return nil
 		}
 		s.rows = int(s.reader.RecordBatch().NumRows())
 		s.unread -= int64(s.rows)
@@ -137,9 +157,9 @@ func (s *source) next() (bool, error) {
 	s.ids, ok[1] = s.columns[s.idAt].(*array.String)
 	s.bodies, ok[2] = s.columns[s.bodyAt].(*array.String)
 	if ok != [3]bool{true, true, true} {
-		return false, fmt.Errorf("read data file %s: %w", s.name, errForeignFile)
+		return errForeignFile
 	}
-	return true, nil
+	return nil
 }
 
 // body is the length of the present row's body.

@@ -146,17 +146,13 @@ func (u *Upkeep) unreferenced(ctx context.Context) ([]orphan, error) {
 
 // takeLeave notes what has ceased to be live or referred to since the last sweep.
 func (u *Upkeep) takeLeave(referenced map[string]struct{}, now time.Time) {
-	notice := func(path string) {
-		if _, ok := u.left[path]; !ok {
-			u.left[path] = now
-		}
-	}
 	for _, path := range u.lake.live.takeLeft() {
-		notice(path)
+		u.left[path] = now // also if it was noted before: when it was not committed yet, or by who had read an older version
 	}
 	for path := range u.needed {
-		if _, ok := referenced[path]; !ok {
-			notice(path)
+		_, stillNeeded := referenced[path]
+		if _, noted := u.left[path]; !stillNeeded && !noted {
+			u.left[path] = now
 		}
 	}
 	u.needed = referenced

@@ -146,6 +146,84 @@ func TestSweepSparesQueries(t *testing.T) {
 	wantOnce(t, l, map[string]int{"a": 4})
 }
 
+// TestSweepBehindQueries: a sweep that has read an older version than a query beside it does not take what is new for what is
+// gone, or the file would have no time left when it is.
+func TestSweepBehindQueries(t *testing.T) {
+	t.Parallel()
+	plain, shared, _ := newLake(t)
+	appendEach(t, plain, "a", 0, 3)
+	p := &hookedPointer{Pointer: shared}
+	l := withPointer(plain, p)
+	c := dayAfter()
+	u := newTestUpkeep(t, l, c, func(c *UpkeepConfig) { c.SnapshotAge = 0 })
+	written, commit, appended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		appended <- appendSpan(t.Context(), withPointer(plain, &hookedPointer{Pointer: shared, before: func() error {
+			close(written)
+			<-commit
+			return nil
+		}}), "a", 3, 4)
+	}()
+	<-written
+	p.loaded = func() { // the sweep has listed the files and read the table
+		p.loaded = nil
+		close(commit)
+		err := <-appended
+		if _, filesErr := l.Files(t.Context()); errors.Join(err, filesErr) != nil {
+			t.Error(err, filesErr)
+		}
+	}
+	sweepAll(t, u)
+	wantSpared(t, u, c)
+}
+
+// TestSweepSawItComing: a file that a sweep of a shared table saw before it was committed has its time all the same when it is
+// replaced.
+func TestSweepSawItComing(t *testing.T) {
+	t.Parallel()
+	l, shared, _ := newLake(t)
+	appendEach(t, l, "a", 0, 3)
+	c := dayAfter()
+	u := newTestUpkeep(t, l, c, func(c *UpkeepConfig) { c.Shared, c.SnapshotAge = true, 0 })
+	p := interrupt(shared, beforeSwap, func() error {
+		if done := sweepAll(t, u); done.Young == 0 {
+			t.Error("nothing was coming")
+		}
+		return nil
+	})
+	if err := appendSpan(t.Context(), withPointer(l, p), "a", 3, 4); err != nil {
+		t.Fatal(err)
+	}
+	wantSpared(t, u, c)
+}
+
+// wantSpared fails unless files that are live for longer than SafeAge, and are then replaced and forgotten, outlive the next sweep.
+func wantSpared(t *testing.T, u *Upkeep, c *testClock) {
+	t.Helper()
+	c.advance(u.cfg.SafeAge + time.Minute)
+	given, err := u.lake.Files(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	compactAll(t, u)
+	if _, err := u.Expire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sweepAll(t, u)
+	for _, path := range given {
+		if !onDisk(u.lake, path) {
+			t.Errorf("%s was removed under a query", path)
+		}
+	}
+	c.advance(u.cfg.SafeAge)
+	sweepAll(t, u)
+	for _, path := range given {
+		if onDisk(u.lake, path) {
+			t.Errorf("%s is still there", path)
+		}
+	}
+}
+
 // TestSweepBesideAppends: files of an append that hangs between writing and committing stay, however old they get.
 func TestSweepBesideAppends(t *testing.T) {
 	t.Parallel()

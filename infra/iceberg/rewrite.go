@@ -139,7 +139,7 @@ type output struct {
 	record *array.RecordBuilder
 	copies []copyValue
 
-	batchText, batchRows int // of the batch: bytes of its bodies, and rows
+	text, rows, bodies int // of the batch: bytes of all its text and of its bodies, and rows
 }
 
 func newOutput(schema *arrow.Schema, file *dataFile) (*output, error) {
@@ -156,91 +156,101 @@ func newOutput(schema *arrow.Schema, file *dataFile) (*output, error) {
 
 // add copies the present row of a file, and tells whether it wrote a batch before.
 func (o *output) add(s *source) (wrote bool, err error) {
-	size := s.body()
-	if o.batchRows > 0 && (o.batchText+size > copiedText || o.batchRows == batchRows) {
+	body := s.body()
+	if o.rows > 0 && (o.text+body > copiedText || o.rows == batchRows) {
 		if err := o.flush(); err != nil {
 			return false, err
 		}
 		wrote = true
 	}
 	for i, c := range o.copies {
-		if from := s.columns[i]; from.IsNull(s.row) {
+		from := s.columns[i]
+		if from.IsNull(s.row) {
 			o.record.Field(i).AppendNull()
-		} else if !c(from, s.row) {
-			return wrote, fmt.Errorf("read data file %s: column %d: %w", s.name, i, errForeignFile)
+			continue
 		}
+		text, ok := c(from, s.row)
+		if !ok {
+			return wrote, &unreadableError{s.name, fmt.Errorf("column %d: %w", i, errForeignFile)}
+		}
+		o.text += text
 	}
-	o.batchText += size
-	o.batchRows++
+	o.bodies += body
+	o.rows++
 	return wrote, nil
 }
 
 // flush writes the batch.
 func (o *output) flush() error {
-	if o.batchRows == 0 {
+	if o.rows == 0 {
 		return nil
 	}
 	batch := o.record.NewRecordBatch()
 	defer batch.Release()
-	text := o.batchText
-	o.batchText, o.batchRows = 0, 0
-	return o.file.write(batch, text)
+	bodies := o.bodies
+	o.text, o.bodies, o.rows = 0, 0, 0
+	return o.file.write(batch, bodies)
 }
 
-// copyValue appends a value, not NULL, of a column that was read to the one that is being built; false if it is of another
-// type.
-type copyValue func(from arrow.Array, row int) bool
+// copyValue appends a value, not NULL, of a column that was read to the one that is being built, and tells how many bytes of
+// text it has; not ok if it is of another type.
+type copyValue func(from arrow.Array, row int) (text int, ok bool)
 
 func copierOf(name string, to array.Builder) (copyValue, error) {
 	switch to := to.(type) {
 	case *array.StringBuilder:
-		return func(from arrow.Array, row int) bool { return copyText(to, from, row) }, nil
+		return func(from arrow.Array, row int) (int, bool) { return copyText(to, from, row) }, nil
 	case *array.TimestampBuilder:
-		return func(from arrow.Array, row int) bool {
+		return func(from arrow.Array, row int) (int, bool) {
 			values, ok := from.(*array.Timestamp)
 			if ok {
 				to.Append(values.Value(row))
 			}
-			return ok
+			return 0, ok
 		}, nil
 	case *array.Int64Builder:
-		return func(from arrow.Array, row int) bool {
+		return func(from arrow.Array, row int) (int, bool) {
 			values, ok := from.(*array.Int64)
 			if ok {
 				to.Append(values.Value(row))
 			}
-			return ok
+			return 0, ok
 		}, nil
 	case *array.MapBuilder:
-		return func(from arrow.Array, row int) bool { return copyMap(to, from, row) }, nil
+		return func(from arrow.Array, row int) (int, bool) { return copyMap(to, from, row) }, nil
 	}
 	return nil, fmt.Errorf("no way to copy column %q of type %s", name, to.Type())
 }
 
-func copyText(to *array.StringBuilder, from arrow.Array, row int) bool {
+func copyText(to *array.StringBuilder, from arrow.Array, row int) (text int, ok bool) {
 	values, ok := from.(*array.String)
-	if ok {
-		to.Append(values.Value(row))
+	if !ok {
+		return 0, false
 	}
-	return ok
+	value := values.Value(row)
+	to.Append(value)
+	return len(value), true
 }
 
-func copyMap(to *array.MapBuilder, from arrow.Array, row int) bool {
+func copyMap(to *array.MapBuilder, from arrow.Array, row int) (text int, ok bool) {
 	values, ok := from.(*array.Map)
 	if !ok {
-		return false
+		return 0, false
 	}
 	keys, okKeys := to.KeyBuilder().(*array.StringBuilder)
 	items, okItems := to.ItemBuilder().(*array.StringBuilder)
 	if !okKeys || !okItems {
-		return false
+		return 0, false
 	}
 	to.Append(true)
 	start, end := values.ValueOffsets(row)
 	for i := int(start); i < int(end); i++ {
-		if !copyText(keys, values.Keys(), i) || !copyText(items, values.Items(), i) {
-			return false
+		key, okKey := copyText(keys, values.Keys(), i)
+		item, okItem := copyText(items, values.Items(), i)
+		if !okKey || !okItem {
+			return 0, false
 		}
+		text += key + item
 	}
-	return true
+	return text, true
 }

@@ -2,11 +2,13 @@ package iceberg
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -77,6 +79,39 @@ func TestPagesAreReadOneByOne(t *testing.T) {
 		t.Errorf("a compaction read %d bytes at once, a page has at most %d before compression", largest, page)
 	}
 	wantPages(t, l, page)
+}
+
+// Attributes that repeat take no space in a file, but they do in the memory of a compaction, which counts them.
+func TestAttributesAreMemory(t *testing.T) {
+	t.Parallel()
+	const rows, long = 1000, 15 << 10
+	l, _, _ := newLake(t)
+	list := span("a", 0, rows)
+	for i := range list {
+		list[i].Event.Subject = strings.Repeat("s", long)
+	}
+	if err := l.Append(t.Context(), list, []consumer.Move{move("a", 0, rows)}); err != nil {
+		t.Fatal(err)
+	}
+	tbl, err := l.catalog.LoadTable(t.Context(), tableIdent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := l.liveDataFiles(tbl)
+	if err != nil || len(files) != 1 {
+		t.Fatal(len(files), err)
+	}
+	f, err := l.readFooter(files[0].FilePath())
+	if err != nil || f.memory < sourceRows*long {
+		t.Errorf("a batch of %d rows is thought to take %d bytes: %v", sourceRows, f.memory, err)
+	}
+	batches := 1 // the last is not followed by a rest
+	if _, _, err := l.rewrite(t.Context(), tbl, files, nil, func(context.Context) error { batches++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if batches < rows*long/(copiedText+long) {
+		t.Errorf("%d MB of text were written in %d batches", rows*long>>20, batches)
+	}
 }
 
 // wantPages fails unless every page has at most so many bytes, and some row group's bodies more than one.
