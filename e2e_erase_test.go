@@ -3,11 +3,18 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"log/slog"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"penstock/consumer"
 	"penstock/schemas"
 )
 
@@ -72,4 +79,76 @@ func TestEraseEndToEnd(t *testing.T) {
 	gone("after the cut")
 	s.must(404, "GET", "/v1/events/"+id, nil)
 	s.stop()
+}
+
+// TestEraseBehindIndexEndToEnd: a crash takes back what the index had in memory, and before it has read the stream again a
+// large event is erased that only the lake knows. Its body goes too, and stays gone once the index has caught up.
+func TestEraseBehindIndexEndToEnd(t *testing.T) {
+	t.Parallel()
+	disk := vfs.NewCrashableMem()
+	large := []byte(`"` + strings.Repeat("x", 1_200_000) + `"`)
+	var erased, kept string
+	runCore(t, disk, func(k *localCore) {
+		for _, id := range []*string{&erased, &kept} {
+			var err error
+			if *id, _, err = k.accept(t.Context(), large, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		k.caughtUp(t)
+		disk = disk.CrashClone(vfs.CrashCloneCfg{})
+	})
+	body := func(id string) bool {
+		t.Helper()
+		made, err := schemas.IDTime(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = disk.Stat(path.Join(objectsDir(coreConfig()), bodiesBucket, "bodies", "dt="+made.Format(time.DateOnly), id))
+		return err == nil
+	}
+
+	k, err := openCore(t.Context(), coreConfig(), disk, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What only the stream has is not erased in part: nobody is told that it is gone.
+	pending, _, err := k.accept(t.Context(), large, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.eraser.Erase(t.Context(), pending); !errors.Is(err, consumer.ErrNotFound) || k.eraser.Erased(pending) || !body(pending) {
+		t.Errorf("erased before a sink has it: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 2)
+	go func() { ended <- k.lake.Run(ctx) }()
+	if _, err := k.events.Get(t.Context(), erased); !errors.Is(err, consumer.ErrNotFound) || !body(erased) || !body(kept) {
+		t.Fatalf("the crash did not take the index back: %v, or took a body", err)
+	}
+	if _, err := k.eraser.Erase(t.Context(), erased); err != nil || body(erased) {
+		t.Errorf("erased before the index has it: %v, body there: %t", err, body(erased))
+	}
+	go func() { ended <- k.index.Run(ctx) }()
+	k.caughtUp(t)
+	if _, err := k.events.Get(t.Context(), erased); !errors.Is(err, consumer.ErrNotFound) || body(erased) {
+		t.Errorf("once the index has caught up: %v, body there: %t", err, body(erased))
+	}
+	for _, id := range []string{kept, pending} {
+		if _, err := k.events.Get(t.Context(), id); err != nil || !body(id) {
+			t.Errorf("another event: %v, body there: %t", err, body(id))
+		}
+	}
+	if err := k.ingest.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if err := k.store.Close(); err != nil {
+		t.Error(err)
+	}
 }

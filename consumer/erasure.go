@@ -14,7 +14,7 @@ import (
 // Tombstone stands for an event that was erased, for good.
 type Tombstone struct {
 	ID string
-	// Received is when the event was, or about when, and DataRef its body in object storage, if any.
+	// Received is when the event was, or the second of it, and DataRef its body in object storage, if the index told of one.
 	Received time.Time
 	DataRef  string
 	// Erased is when the erasure began, and Done says that it has come to its end.
@@ -130,6 +130,8 @@ type ErasedFrom struct {
 		Remove(ctx context.Context, id string) error
 	}
 	Bodies interface {
+		// Ref is where ingest stores the body of event id, received on the day of the given time, if it stores one.
+		Ref(id string, received time.Time) string
 		// Remove is durable when it returns; that there is none is no error.
 		Remove(ctx context.Context, ref string) error
 	}
@@ -198,7 +200,7 @@ func (e *Eraser) find(ctx context.Context, id string) (Tombstone, error) {
 	case !errors.Is(err, ErrNotFound):
 		return Tombstone{}, err
 	}
-	// What the index could not take may be in the lake.
+	// What the index could not take, or has not come to, may be in the lake. An id is made of the second of the receipt.
 	there, err := e.from.Lake.Contains(ctx, id, made)
 	if err == nil && !there {
 		err = ErrNotFound
@@ -219,10 +221,14 @@ func (e *Eraser) finish(ctx context.Context, t *Tombstone) error {
 	if err := e.from.Lake.Erase(ctx, t.ID, t.Received); err != nil {
 		return err
 	}
-	if t.DataRef != "" {
-		if err := e.from.Bodies.Remove(ctx, t.DataRef); err != nil {
-			return err
-		}
+	ref := t.DataRef
+	if ref == "" {
+		// The lake does not tell of a body, and the index, which may be behind it, drops the event once it comes to it. So what
+		// could be there is removed; mostly nothing is.
+		ref = e.from.Bodies.Ref(t.ID, t.Received)
+	}
+	if err := e.from.Bodies.Remove(ctx, ref); err != nil {
+		return err
 	}
 	if err := e.from.Index.Remove(ctx, t.ID); err != nil {
 		return err

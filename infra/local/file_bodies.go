@@ -90,12 +90,20 @@ func (b *Bodies) Put(ctx context.Context, id string, received time.Time, body []
 	if err := b.guard.Admit(int64(len(body))); err != nil {
 		return "", fmt.Errorf("body of event %s: %w", id, err)
 	}
-	day := "dt=" + received.UTC().Format(time.DateOnly)
-	if err := b.put(ctx, day, id, body); err != nil {
+	if err := b.put(ctx, bodyDir(received), id, body); err != nil {
 		return "", fmt.Errorf("body of event %s: %w", id, withFull(err))
 	}
-	return "s3://" + b.bucket + "/bodies/" + day + "/" + id, nil
+	return b.Ref(id, received), nil
 }
+
+// Ref is what Put returns for the body of event id, received at the given time or at another of its day, whether there is one
+// or not.
+func (b *Bodies) Ref(id string, received time.Time) string {
+	return "s3://" + b.bucket + "/bodies/" + bodyDir(received) + "/" + id
+}
+
+// bodyDir is the directory of a day's bodies, under that of all.
+func bodyDir(received time.Time) string { return "dt=" + received.UTC().Format(time.DateOnly) }
 
 func (b *Bodies) put(ctx context.Context, day, id string, body []byte) error {
 	if err := ctx.Err(); err != nil {

@@ -69,6 +69,31 @@ func TestBodiesDiskFull(t *testing.T) {
 	}
 }
 
+// Whoever knows no more than an event's id knows where its body would lie, up to the last moment of its day and in every zone.
+func TestBodyRefByID(t *testing.T) {
+	t.Parallel()
+	b := testBodies(t, vfs.NewMem(), testDir)
+	received := time.Date(2026, 6, 7, 23, 59, 59, 999_999_999, time.UTC).In(time.FixedZone("", 2*3600))
+	id := schemas.NewID(received)
+	made, err := schemas.IDTime(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Remove(t.Context(), b.Ref(id, made)); err != nil {
+		t.Errorf("none on a day without bodies: %v", err)
+	}
+	ref, err := b.Put(t.Context(), id, received, []byte("x"))
+	if err != nil || b.Ref(id, made) != ref || b.Ref(id, received) != ref {
+		t.Errorf("stored at %s (%v), not at %s", ref, err, b.Ref(id, made))
+	}
+	if err := b.Remove(t.Context(), b.Ref(id, made)); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Open(t.Context(), ref); !errors.Is(err, consumer.ErrNotFound) {
+		t.Errorf("removed: %v", err)
+	}
+}
+
 // An error at any step is reported, leaves no half body under the name, and no temporary file while removing works.
 func TestBodiesFaults(t *testing.T) {
 	t.Parallel()
