@@ -205,6 +205,89 @@ func TestManifestFailure(t *testing.T) {
 	}
 }
 
+// TestDamagedFiles: a file of the index that the disk has spoilt costs the look-ups of what is in it, not the acks, and a client
+// that asks again and again stops nobody. Of the state, it stops everything.
+func TestDamagedFiles(t *testing.T) {
+	t.Parallel()
+	const count = 2000
+	mem := vfs.NewMem()
+	s := mustOpen(t, testConfig(mem))
+	var entries []consumer.Entry
+	for range count {
+		now := time.Now()
+		e, err := schemas.NewEvent(schemas.NewID(now), now, &schemas.Attributes{Type: "t", Source: "s"}, []byte("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, consumer.Entry{Event: e, Encoded: schemas.AppendEvent(nil, &e), Position: schemas.Position{Sequence: "1"}})
+		mustPut(t, s, recordIn(s, 0, "before"))
+	}
+	if err := s.index.Apply(t.Context(), "shard", entries, consumer.Checkpoint{Position: entries[0].Position}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.db.Flush(), s.items.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+
+	damageTables(t, mem, indexDir(mem, testDir))
+	s = mustOpen(t, testConfig(mem))
+	failed := 0
+	for n := range entries {
+		if _, err := s.index.Get(t.Context(), entries[n].Event.ID); errors.Is(err, consumer.ErrNotFound) {
+			t.Errorf("event %d is said not to be there", n)
+		} else if err != nil {
+			failed++
+		}
+	}
+	if failed == 0 || failed == count {
+		t.Errorf("%d of %d look-ups failed", failed, count)
+	}
+	mustPut(t, s, recordIn(s, 0, "after"))
+	if err := s.Err(); err != nil {
+		t.Errorf("the store has failed: %v", err)
+	}
+
+	damageTables(t, mem, stateDir(mem, testDir))
+	if p, err := s.stream.Source().Read(t.Context(), s.stream.shards[0].id, "", 1<<30); err == nil {
+		t.Errorf("%d records of a damaged file were read", len(p.Records))
+	}
+	if s.Err() == nil {
+		t.Error("the store takes writes")
+	}
+	_ = s.Close() // reports the failure again
+}
+
+// damageTables spoils a block of every table in a directory.
+func damageTables(t *testing.T, fs vfs.FS, dir string) {
+	t.Helper()
+	names, err := fs.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := 0
+	for _, name := range names {
+		if filepath.Ext(name) != ".sst" {
+			continue
+		}
+		f, err := fs.OpenReadWrite(fs.PathJoin(dir, name), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := f.Stat()
+		if err == nil {
+			_, err = f.WriteAt([]byte{0xff, 0xff, 0xff, 0xff}, info.Size()/4)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		damaged++
+	}
+	if damaged == 0 {
+		t.Fatalf("no table is in %s", dir)
+	}
+}
+
 // A letter whose write failed can be seen, but it is not kept: whoever puts it again must not go on as if it were.
 func TestLogFailureOfADeadLetter(t *testing.T) {
 	t.Parallel()

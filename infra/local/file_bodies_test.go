@@ -139,6 +139,34 @@ func TestBodiesFaults(t *testing.T) {
 	}
 }
 
+// A removal that was cut before it was durable is so when it is done again, though there is no body any more.
+func TestBodiesRemovedTwice(t *testing.T) {
+	t.Parallel()
+	mem := vfs.NewCrashableMem()
+	ref, err := testBodies(t, mem, testDir).Put(t.Context(), "id", bodyDay, []byte("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileSync {
+			return syscall.EIO
+		}
+		return nil
+	}))
+	b := testBodies(t, mem, testDir)
+	b.fs = broken
+	if err := b.Remove(t.Context(), ref); err == nil {
+		t.Error("a removal that is not synced passed for one")
+	}
+	if err := testBodies(t, mem, testDir).Remove(t.Context(), ref); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	crashed := testBodies(t, mem.CrashClone(vfs.CrashCloneCfg{}), testDir)
+	if _, err := crashed.Open(t.Context(), ref); !errors.Is(err, consumer.ErrNotFound) {
+		t.Errorf("after a power cut: %v", err)
+	}
+}
+
 func TestBodiesRemoveLeftovers(t *testing.T) {
 	t.Parallel()
 	mem := vfs.NewMem()

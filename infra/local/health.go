@@ -115,6 +115,17 @@ func (h *health) backgroundError(err error) {
 	}
 }
 
+// corrupted takes that a file is not as it was written, which Pebble found when it read it. Nothing may build upon a damaged state.
+// In the index it costs the look-ups of what is there, which get an error; no restart would mend it, and acks don't need it.
+func (h *health) corrupted(info pebble.DataCorruptionInfo) {
+	if h.whole == nil {
+		h.fail(fmt.Errorf("data corruption in %s: %w", info.Path, info.Details))
+		return
+	}
+	h.logSometimes("the index is damaged; look-ups of events in this file fail until it is restored",
+		fmt.Sprintf("data corruption in %s: %v", info.Path, info.Details))
+}
+
 func (h *health) err() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -149,9 +160,7 @@ func (h *health) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: h.backgroundError,
 		FlushEnd:        func(info pebble.FlushInfo) { h.flushEnded(info.Err) },
-		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			h.fail(fmt.Errorf("data corruption in %s: %w", info.Path, info.Details))
-		},
+		DataCorruption:  h.corrupted,
 		WriteStallBegin: func(info pebble.WriteStallBeginInfo) {
 			h.logger.Warn("pebble stalls writes", "reason", info.Reason)
 		},

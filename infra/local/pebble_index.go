@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,7 +22,7 @@ import (
 type Index struct {
 	store   *Store
 	waiting atomic.Int64 // callers of await
-	keeping sync.Mutex   // one keep at a time
+	keeping turn         // one flush at a time: while it hangs, another would only use up memtables
 
 	mu     sync.Mutex
 	shards map[string]*indexShard
@@ -30,7 +32,7 @@ var _ consumer.Index = (*Index)(nil)
 
 // indexShard is the progress of one shard.
 type indexShard struct {
-	apply sync.Mutex // held for a whole Apply: checkpoints are compared and moved one at a time
+	apply turn // held until a batch has landed: checkpoints are compared and moved one at a time
 
 	mu    sync.Mutex
 	at    consumer.Checkpoint
@@ -38,8 +40,40 @@ type indexShard struct {
 	moved chan struct{}    // closed at the next move; nil when nobody waits
 }
 
+// turn is a mutex for which one waits no longer than a context lasts: whoever sends has it, until he receives.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := ctx.Err(); err != nil { // both may be so: whoever has gone must not begin, see landed
+		t.give()
+		return err
+	}
+	return nil
+}
+
+func (t turn) give() { <-t }
+
+// detachInTurn is detach for an operation that has the turn to its end, also when that comes after ctx's.
+func detachInTurn[T any](ctx context.Context, s *Store, t turn, op func() (T, error)) (T, error) {
+	return detach(ctx, s, func() (T, error) {
+		if err := t.take(ctx); err != nil {
+			var zero T
+			return zero, err
+		}
+		defer t.give()
+		return op()
+	})
+}
+
 func openIndex(s *Store) (*Index, error) {
-	ix := &Index{store: s, shards: make(map[string]*indexShard)}
+	ix := &Index{store: s, keeping: newTurn(), shards: make(map[string]*indexShard)}
 	err := scanIn(context.Background(), s.items, []byte{kindCheckpoint}, nil, func(key, value []byte) (bool, error) {
 		c, err := decodeCheckpoint(value)
 		if err != nil {
@@ -48,7 +82,7 @@ func openIndex(s *Store) (*Index, error) {
 		if !c.AsOf.IsZero() {
 			s.clock.raise(c.AsOf.UnixNano()) // nothing may arrive before a time that was given out as complete
 		}
-		ix.shards[string(key[1:])] = &indexShard{at: c, kept: c.Position}
+		ix.shards[string(key[1:])] = &indexShard{apply: newTurn(), at: c, kept: c.Position}
 		return true, nil
 	})
 	if err != nil {
@@ -57,33 +91,34 @@ func openIndex(s *Store) (*Index, error) {
 	return ix, nil
 }
 
-// Apply implements consumer.Index: items and checkpoint in one batch.
+// Apply implements consumer.Index: items and checkpoint in one batch. Pebble lets a write wait for a flush without regard to ctx,
+// so when ctx ends first, the batch may land later.
 func (ix *Index) Apply(ctx context.Context, shard string, entries []consumer.Entry, to consumer.Checkpoint) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("index of %s: %w", shard, err)
 	}
-	if err := ix.store.enter(); err != nil {
-		return err
-	}
-	defer ix.store.leave()
 	sh := ix.shard(shard)
-	sh.apply.Lock()
-	defer sh.apply.Unlock()
-	from := sh.checkpoint()
-	next := from.Advance(to)
-	batch, err := ix.batch(shard, entries, from, next)
+	moved, err := detachInTurn(ctx, ix.store, sh.apply, func() (bool, error) {
+		from := sh.checkpoint()
+		next := from.Advance(to)
+		batch, err := ix.batch(shard, entries, from, next)
+		if err != nil {
+			return false, err
+		}
+		if batch.Empty() {
+			return false, batch.Close()
+		}
+		if err := ix.store.commitTo(ix.store.items, batch, pebble.NoSync, false); err != nil {
+			return false, err
+		}
+		sh.move(next)
+		return next.Position != from.Position, nil
+	})
+	if err == nil && len(entries) > 0 && !moved {
+		err = ix.keep(ctx) // nobody would read these again
+	}
 	if err != nil {
 		return fmt.Errorf("index of %s: %w", shard, err)
-	}
-	if batch.Empty() {
-		return batch.Close()
-	}
-	if err := ix.store.commitTo(ix.store.items, batch, pebble.NoSync, false); err != nil {
-		return fmt.Errorf("index of %s: %w", shard, err)
-	}
-	sh.move(next)
-	if len(entries) > 0 && next.Position == from.Position {
-		return ix.keep(ctx) // nobody would read these again
 	}
 	return nil
 }
@@ -108,10 +143,21 @@ func (ix *Index) batch(shard string, entries []consumer.Entry, from, to consumer
 	return batch, nil
 }
 
-// keep returns once no crash can take back what was applied before the call. The caller has entered.
+// keep returns once no crash can take back what was applied before the call. When ctx ends first the flush goes on, and counts
+// once it is done. While flushes fail, which Pebble tries again without end, keep says so at once. The caller has not entered.
 func (ix *Index) keep(ctx context.Context) error {
-	ix.keeping.Lock()
-	defer ix.keeping.Unlock()
+	err := ix.store.itemsHealth.err()
+	if err == nil {
+		_, err = detachInTurn(ctx, ix.store, ix.keeping, func() (struct{}, error) { return struct{}{}, ix.flush() })
+	}
+	if err != nil {
+		return fmt.Errorf("flushing the index: %w", err)
+	}
+	return nil
+}
+
+// flush is keep without end, in its turn and entered. Only Close makes it give up, which Pebble's next try needn't wait for.
+func (ix *Index) flush() error {
 	applied := make(map[*indexShard]schemas.Position)
 	ix.mu.Lock()
 	for _, sh := range ix.shards {
@@ -120,14 +166,14 @@ func (ix *Index) keep(ctx context.Context) error {
 	ix.mu.Unlock()
 	flushed, err := ix.store.items.AsyncFlush()
 	if err != nil {
-		return fmt.Errorf("flushing the index: %w", err)
+		return err
 	}
 	select {
 	case <-flushed:
 	case <-ix.store.Failed():
 		return ix.store.Err()
-	case <-ctx.Done():
-		return fmt.Errorf("flushing the index: %w", ctx.Err())
+	case <-ix.store.closing:
+		return ErrClosed
 	}
 	for sh, at := range applied {
 		sh.mu.Lock()
@@ -137,13 +183,30 @@ func (ix *Index) keep(ctx context.Context) error {
 	return nil
 }
 
-// keeps reports whether no crash can take the shard's checkpoint back to the record of that number, or before it.
-func (ix *Index) keeps(shard string, sequence uint64) bool {
+// kept is the sequence number behind which no crash can take the shard's checkpoint. It is maxSequence when that is so for all
+// that was applied.
+func (ix *Index) kept(shard string) (uint64, error) {
 	sh := ix.shard(shard)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	kept, err := parseSequence(sh.kept.Sequence)
-	return err == nil && kept > sequence
+	if sh.kept == sh.at.Position {
+		return maxSequence, nil
+	}
+	return parseSequence(sh.kept.Sequence)
+}
+
+// landed returns once nothing can land any more of the calls of Apply that have returned before.
+func (ix *Index) landed(ctx context.Context) error {
+	ix.mu.Lock()
+	shards := slices.Collect(maps.Values(ix.shards))
+	ix.mu.Unlock()
+	for _, sh := range shards {
+		if err := sh.apply.take(ctx); err != nil {
+			return err
+		}
+		sh.apply.give()
+	}
+	return nil
 }
 
 // Checkpoint implements consumer.Index.
@@ -236,7 +299,7 @@ func (ix *Index) shard(id string) *indexShard {
 	defer ix.mu.Unlock()
 	sh := ix.shards[id]
 	if sh == nil {
-		sh = &indexShard{}
+		sh = &indexShard{apply: newTurn()}
 		ix.shards[id] = sh
 	}
 	return sh

@@ -105,20 +105,21 @@ func (t *Tombstones) Unfinished(context.Context) ([]consumer.Tombstone, error) {
 }
 
 // Remove takes the event out of the index. It is durable when it returns; that there is none is no error. Pebble's files
-// hold the bytes until it has compacted them.
+// hold the bytes until it has compacted them. When ctx ends first it may land later.
 func (ix *Index) Remove(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("remove event %s from the index: %w", id, err)
 	}
-	if err := ix.store.enter(); err != nil {
-		return err
+	err := ix.landed(ctx) // or an Apply whose caller has gone could bring the item back
+	if err == nil {
+		_, err = detach(ctx, ix.store, func() (struct{}, error) {
+			batch := ix.store.items.NewBatch()
+			if err := batch.Delete(keyItem(id), nil); err != nil {
+				return struct{}{}, errors.Join(err, batch.Close())
+			}
+			return struct{}{}, ix.store.commitTo(ix.store.items, batch, pebble.NoSync, true)
+		})
 	}
-	defer ix.store.leave()
-	batch := ix.store.items.NewBatch()
-	if err := batch.Delete(keyItem(id), nil); err != nil {
-		return fmt.Errorf("remove event %s from the index: %w", id, errors.Join(err, batch.Close()))
-	}
-	err := ix.store.commitTo(ix.store.items, batch, pebble.NoSync, true)
 	if err == nil {
 		err = ix.keep(ctx)
 	}
@@ -140,11 +141,11 @@ func (b *Bodies) Remove(ctx context.Context, ref string) error {
 	if err == nil {
 		err = b.fs.Remove(path)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err == nil || errors.Is(err, fs.ErrNotExist) { // whoever has removed it already may have been cut before this
+		err = syncDir(b.fs, b.fs.PathDir(path))
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove body %s: %w", ref, err)
 	}
-	return syncDir(b.fs, b.fs.PathDir(path))
+	return nil
 }

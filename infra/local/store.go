@@ -20,8 +20,9 @@ var ErrClosed = errors.New("local store is closed")
 // maxShards keeps shard numbers within the two bytes that keys have for them, and a page of metrics readable.
 const maxShards = 1024
 
-// maxDetached bounds the operations that go on after their caller's deadline.
-const maxDetached = 1024
+// maxDetached bounds the operations that go on after their caller's deadline. The index's sink has one for each shard: should
+// they all hang, as many are left for the stream.
+const maxDetached = 2 * maxShards
 
 // Config of a Store. Dir, FS, Shards, Now and Logger are required.
 type Config struct {

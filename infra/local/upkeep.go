@@ -12,8 +12,8 @@ import (
 type SafeToTrim func(ctx context.Context) (map[string]string, error)
 
 // Tend does the store's housekeeping every interval until ctx ends: it trims the stream behind the slowest sink and
-// removes expired claims and executions. An error is logged and the work tried again at the next interval, since nothing depends on it
-// but disk space, which the DiskGuard watches.
+// removes expired claims and executions. An error is logged and the work tried again at the next interval, since nothing
+// depends on it but disk space, which the DiskGuard watches.
 func (s *Store) Tend(ctx context.Context, interval time.Duration, safe SafeToTrim, log *slog.Logger) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -41,7 +41,7 @@ func (s *Store) trimBehind(ctx context.Context, safe SafeToTrim, log *slog.Logge
 		return err
 	}
 	trimmed, err := s.stream.Trim(ctx, positions)
-	if err == nil && trimmed.Records > 0 {
+	if trimmed.Records > 0 { // also beside an error
 		log.Info("trimmed the stream", "records", trimmed.Records, "bytes", trimmed.Bytes)
 	}
 	return err
