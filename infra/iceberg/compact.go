@@ -21,6 +21,8 @@ const (
 	mergeFiles = 8
 	// mergeMemory bounds the memory of a merge's inputs.
 	mergeMemory = 192 << 20
+	// mostUnreadable files are left alone. When there are more, it isn't the files.
+	mostUnreadable = 16
 )
 
 // Compaction is what compacting did.
@@ -59,6 +61,7 @@ func (u *Upkeep) compact(ctx context.Context, progress func(Compaction)) (total 
 	}
 	skip := make(map[string]struct{}) // files that somebody else came before, or that can't be read
 	var failed error
+	bad := 0
 	for range most {
 		group, did, err := u.compactNext(ctx, skip)
 		unreadable := new(unreadableError)
@@ -72,6 +75,9 @@ func (u *Upkeep) compact(ctx context.Context, progress func(Compaction)) (total 
 		case errors.As(err, &unreadable) && ctx.Err() == nil: // it must not keep the others from being compacted
 			failed = errors.Join(failed, err)
 			skip[unreadable.name] = struct{}{}
+			if bad++; bad == mostUnreadable {
+				return total, failed
+			}
 			continue
 		case err != nil || group == nil:
 			return total, errors.Join(failed, err)

@@ -201,6 +201,24 @@ func TestUnreadableFiles(t *testing.T) {
 	}
 }
 
+// TestManyUnreadableFiles: when it isn't the files, they are not all tried.
+func TestManyUnreadableFiles(t *testing.T) {
+	t.Parallel()
+	l, _, fs := newLake(t)
+	appendEach(t, l, "a", 0, 2*mostUnreadable)
+	paths, err := l.Files(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		damage(t, fs, path, func(size int64) int64 { return size - 4 })
+	}
+	_, err = newTestUpkeep(t, l, dayAfter()).Compact(t.Context(), nil)
+	if err == nil || strings.Count(err.Error(), "read data file") != mostUnreadable {
+		t.Errorf("%v", err)
+	}
+}
+
 // damage overwrites some bytes of a file.
 func damage(t *testing.T, fs vfs.FS, path string, at func(size int64) int64) {
 	t.Helper()

@@ -146,8 +146,13 @@ func (u *Upkeep) unreferenced(ctx context.Context) ([]orphan, error) {
 
 // takeLeave notes what has ceased to be live or referred to since the last sweep.
 func (u *Upkeep) takeLeave(referenced map[string]struct{}, now time.Time) {
+	for path := range referenced {
+		if _, was := u.needed[path]; !was {
+			delete(u.left, path) // it was noted before it was committed
+		}
+	}
 	for _, path := range u.lake.live.takeLeft() {
-		u.left[path] = now // also if it was noted before: when it was not committed yet, or by who had read an older version
+		u.left[path] = now // also if it was noted before: it may have come and gone since, or somebody looked at an older version
 	}
 	for path := range u.needed {
 		_, stillNeeded := referenced[path]

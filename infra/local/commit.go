@@ -50,17 +50,37 @@ func (s *Store) release() {
 // detach runs op to its end, also when ctx ends before; then it returns ctx's error at once and nobody has the result.
 // Close waits for op.
 func detach[T any](ctx context.Context, s *Store, op func() (T, error)) (T, error) {
+	if err := s.acquire(ctx); err != nil {
+		var zero T
+		return zero, err
+	}
+	return detached(ctx, s.release, op)
+}
+
+// detachInTurn is detach for an operation that has the turn to its end, whenever that comes. Who waits for the turn takes no slot.
+func detachInTurn[T any](ctx context.Context, s *Store, t turn, op func() (T, error)) (T, error) {
+	err := t.take(ctx)
+	if err == nil {
+		if err = s.acquire(ctx); err != nil {
+			t.give()
+		}
+	}
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return detached(ctx, func() { s.release(); t.give() }, op)
+}
+
+// detached runs op and then release.
+func detached[T any](ctx context.Context, release func(), op func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
 	}
-	var zero T
-	if err := s.acquire(ctx); err != nil {
-		return zero, err
-	}
 	done := make(chan result, 1)
 	go func() {
-		defer s.release()
+		defer release()
 		value, err := op()
 		done <- result{value, err}
 	}()
@@ -68,9 +88,26 @@ func detach[T any](ctx context.Context, s *Store, op func() (T, error)) (T, erro
 	case r := <-done:
 		return r.value, r.err
 	case <-ctx.Done():
+		var zero T
 		return zero, ctx.Err()
 	}
 }
+
+// turn is a mutex for which one waits no longer than a context lasts: whoever sends has it, until he receives.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+func (t turn) take(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) give() { <-t }
 
 // commit applies and frees a batch of the state. The caller has entered. With pebble.Sync a nil error means that it is
 // durable. essential writes go on while flushing fails: those that make room.

@@ -30,6 +30,7 @@ type health struct {
 	flush      error // until a flush succeeds
 	lastFlush  error // what the last flush ended with
 	lastLogged time.Time
+	damaged    map[string]struct{} // files that have been told of
 }
 
 var _ pebble.Logger = (*health)(nil)
@@ -116,14 +117,20 @@ func (h *health) backgroundError(err error) {
 }
 
 // corrupted takes that a file is not as it was written, which Pebble found when it read it. Nothing may build upon a damaged state.
-// In the index it costs the look-ups of what is there, which get an error; no restart would mend it, and acks don't need it.
+// In the index it costs the look-ups of what is there, which get an error; no restart would mend it, and acks don't need it. Should
+// a compaction need the file, the index stands still in the end, which its lag shows.
 func (h *health) corrupted(info pebble.DataCorruptionInfo) {
 	if h.whole == nil {
 		h.fail(fmt.Errorf("data corruption in %s: %w", info.Path, info.Details))
 		return
 	}
-	h.logSometimes("the index is damaged; look-ups of events in this file fail until it is restored",
-		fmt.Sprintf("data corruption in %s: %v", info.Path, info.Details))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, told := h.damaged[info.Path]; !told { // look-ups may find it again and again
+		h.damaged[info.Path] = struct{}{}
+		h.logger.Error("the index is damaged; look-ups of events in this file fail until it is restored",
+			"file", info.Path, "error", info.Details)
+	}
 }
 
 func (h *health) err() error {
@@ -136,7 +143,8 @@ func (h *health) err() error {
 }
 
 func newHealth(logger *slog.Logger, whole *health) *health {
-	return &health{logger: logger, failed: make(chan struct{}), flushFailed: make(chan error, 1), whole: whole}
+	return &health{logger: logger, failed: make(chan struct{}), flushFailed: make(chan error, 1), whole: whole,
+		damaged: make(map[string]struct{})}
 }
 
 // fatalErr is err without the passing kind.

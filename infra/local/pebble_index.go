@@ -40,38 +40,6 @@ type indexShard struct {
 	moved chan struct{}    // closed at the next move; nil when nobody waits
 }
 
-// turn is a mutex for which one waits no longer than a context lasts: whoever sends has it, until he receives.
-type turn chan struct{}
-
-func newTurn() turn { return make(turn, 1) }
-
-func (t turn) take(ctx context.Context) error {
-	select {
-	case t <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := ctx.Err(); err != nil { // both may be so: whoever has gone must not begin, see landed
-		t.give()
-		return err
-	}
-	return nil
-}
-
-func (t turn) give() { <-t }
-
-// detachInTurn is detach for an operation that has the turn to its end, also when that comes after ctx's.
-func detachInTurn[T any](ctx context.Context, s *Store, t turn, op func() (T, error)) (T, error) {
-	return detach(ctx, s, func() (T, error) {
-		if err := t.take(ctx); err != nil {
-			var zero T
-			return zero, err
-		}
-		defer t.give()
-		return op()
-	})
-}
-
 func openIndex(s *Store) (*Index, error) {
 	ix := &Index{store: s, keeping: newTurn(), shards: make(map[string]*indexShard)}
 	err := scanIn(context.Background(), s.items, []byte{kindCheckpoint}, nil, func(key, value []byte) (bool, error) {
@@ -156,7 +124,7 @@ func (ix *Index) keep(ctx context.Context) error {
 	return nil
 }
 
-// flush is keep without end, in its turn and entered. Only Close makes it give up, which Pebble's next try needn't wait for.
+// flush is keep without end, in its turn and entered. It gives up when the store fails or closes.
 func (ix *Index) flush() error {
 	applied := make(map[*indexShard]schemas.Position)
 	ix.mu.Lock()

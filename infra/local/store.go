@@ -20,7 +20,7 @@ var ErrClosed = errors.New("local store is closed")
 // maxShards keeps shard numbers within the two bytes that keys have for them, and a page of metrics readable.
 const maxShards = 1024
 
-// maxDetached bounds the operations that go on after their caller's deadline. The index's sink has one for each shard: should
+// maxDetached bounds the operations that go on after their caller's deadline. The index has up to one for each shard: should
 // they all hang, as many are left for the stream.
 const maxDetached = 2 * maxShards
 
