@@ -139,16 +139,5 @@ func TestEraseBehindIndexEndToEnd(t *testing.T) {
 			t.Errorf("another event: %v, body there: %t", err, body(id))
 		}
 	}
-	if err := k.ingest.Drain(t.Context()); err != nil {
-		t.Error(err)
-	}
-	cancel()
-	for range 2 {
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}
-	if err := k.store.Close(); err != nil {
-		t.Error(err)
-	}
+	stopCore(t, k, cancel, ended)
 }

@@ -121,6 +121,12 @@ func runCore(t *testing.T, fsys vfs.FS, use func(k *localCore)) {
 	go func() { ended <- k.index.Run(ctx) }()
 	go func() { ended <- k.lake.Run(ctx) }()
 	use(k)
+	stopCore(t, k, cancel, ended)
+}
+
+// stopCore stops a core and its two sinks in order.
+func stopCore(t *testing.T, k *localCore, cancel context.CancelFunc, ended <-chan error) {
+	t.Helper()
 	if err := k.ingest.Drain(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -139,7 +139,7 @@ type output struct {
 	record *array.RecordBuilder
 	copies []copyValue
 
-	text, rows, bodies int // of the batch: bytes of all its text and of its bodies, and rows
+	text, rows, bodies int // of the batch: bytes of all its text, its rows, and bytes of its bodies
 }
 
 func newOutput(schema *arrow.Schema, file *dataFile) (*output, error) {
